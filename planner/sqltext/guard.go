@@ -31,9 +31,10 @@ const (
 	MaxNesting = 500
 )
 
-// levelHeight is what a parenthesis or CASE adds to the height: a subquery puts some ten messages between
-// the expression around it and the one inside, where an operator puts two.
-const levelHeight = 5
+// levelHeight is what a parenthesis or CASE adds to the height besides being an operand itself: a subquery
+// puts six messages between the expression around it and the one inside, and an OR and an AND in it four
+// more, where an operator puts two.
+const levelHeight = 4
 
 // level is what Guard knows of the text between an opening parenthesis, bracket or CASE and where it is.
 type level struct {

@@ -1,0 +1,860 @@
+package planner
+
+import (
+	"slices"
+	"sort"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// analysis is what is found out about one statement while its tree is walked.
+type analysis struct {
+	env  *Env
+	text string
+	lits []sqltext.Literal
+
+	leaves []*leaf  // uses of sharded tables
+	refs   []*Table // uses of reference tables
+	locals []string // uses of relations that only the home shard has
+	seen   int      // RangeVars accounted for; see complete
+
+	writes     bool // rows may be changed by a function or a nested statement
+	taints     bool
+	volatile   bool // a volatile function is called
+	clock      string
+	shardOwn   string // a function whose value differs between shards, such as pg_backend_pid
+	home       string // a function that has to run on the home shard, such as nextval
+	hold       bool   // a session-level advisory lock
+	opaque     string // a function that may read distributed tables behind the planner's back
+	nestedDML  string // a data-modifying CTE
+	params     int
+	paramNodes map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
+	paramCount map[int]int             // occurrences of $n
+	uncertain  bool                    // a pin was left out for want of a parameter's type
+}
+
+// leaf is one use of a sharded table.
+type leaf struct {
+	table *Table
+	rte   *rte
+	facts *facts
+	level *level
+}
+
+// rte is an entry of a FROM clause.
+type rte struct {
+	name    string
+	table   *Table   // nil unless it is a sharded or reference table
+	columns []string // by position, as they are visible; nil when unknown
+	leaf    *leaf
+}
+
+// level is one query level: its FROM entries are visible to its expressions and
+// to the levels nested in it.
+type level struct {
+	parent *level
+	rtes   []*rte
+	ctes   map[string]bool
+	merged map[string]column // columns merged by USING; the zero column where neither side has the value
+}
+
+// column is one column of an entry.
+type column struct {
+	rte *rte
+	n   int
+}
+
+// facts are conditions that hold for every row that matters at a place in the
+// query: a row of a table for which they don't hold can be left out there
+// without changing the answer.
+type facts struct {
+	outer *facts
+	equal [][2]column
+	pins  []factPin
+}
+
+// factPin says that a column has one of some values.
+type factPin struct {
+	column column
+	keys   []Value
+	array  *Value
+}
+
+// refuse stops the planning of the statement. It is recovered by Plan.
+func refuse(r *Refusal) { panic(r) }
+
+func unsupported(message, hint string) *Refusal {
+	return &Refusal{Code: "0A000", Message: message, Hint: hint}
+}
+
+// eachRangeVar calls f for each table name below a SELECT.
+func eachRangeVar(sel *pg.SelectStmt, f func(*pg.RangeVar)) {
+	eachMessage(sel.ProtoReflect(), func(m protoreflect.Message) {
+		if rv, ok := m.Interface().(*pg.RangeVar); ok {
+			f(rv)
+		}
+	})
+}
+
+// complete makes sure that the walk has met every relation of the tree: a node
+// that it does not know must not hide one.
+func (a *analysis) complete(tree *pg.Node) {
+	n := 0
+	eachMessage(tree.ProtoReflect(), func(m protoreflect.Message) {
+		if _, ok := m.Interface().(*pg.RangeVar); ok {
+			n++
+		}
+	})
+	if n != a.seen {
+		refuse(unsupported("this form of statement is not supported over shards",
+			"Put the tables into the FROM clause, or send the parts as separate statements."))
+	}
+}
+
+// eachMessage calls f for m and all messages below it.
+func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
+	f(m)
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if fd.Message() == nil {
+			return true
+		}
+		if fd.IsList() {
+			l := v.List()
+			for i := range l.Len() {
+				eachMessage(l.Get(i).Message(), f)
+			}
+		} else {
+			eachMessage(v.Message(), f)
+		}
+		return true
+	})
+}
+
+// relation accounts for a table name in a FROM clause, or as the target of a
+// statement, and returns its entry.
+func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
+	a.seen++
+	e := &rte{name: rv.Relname}
+	if rv.Alias != nil {
+		e.name = rv.Alias.Aliasname
+	}
+	if rv.Schemaname == gatewaySchema {
+		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
+			Detail: "The schema holds the gateway's own tables."})
+	}
+	if rv.Schemaname == "" && lvl.cte(rv.Relname) {
+		return e
+	}
+	t := a.env.find(rv.Schemaname, rv.Relname)
+	if t == nil {
+		a.locals = append(a.locals, rv.Relname)
+		return e
+	}
+	switch t.Distribution {
+	case Sharded:
+		if t.Key == nil && a.env.Shards > 1 {
+			refuse(&Refusal{Code: "42P01", Message: `relation "` + rv.Relname + `" does not exist`, Position: a.position(rv.Location)})
+		}
+		e.table = t
+		e.leaf = &leaf{table: t, rte: e, level: lvl}
+		a.leaves = append(a.leaves, e.leaf)
+	case Reference:
+		e.table = t
+		a.refs = append(a.refs, t)
+	case ShardedView:
+		if a.env.Shards > 1 {
+			refuse(unsupported("a view over a sharded table can't be queried yet: "+t.String(),
+				"Write the view's query in place of its name."))
+		}
+	default:
+		a.locals = append(a.locals, rv.Relname)
+	}
+	for i := range t.Columns {
+		e.columns = append(e.columns, t.Columns[i].Name)
+	}
+	if rv.Alias != nil {
+		for i, c := range rv.Alias.Colnames {
+			if i < len(e.columns) {
+				e.columns[i] = str(c)
+			}
+		}
+	}
+	return e
+}
+
+func (l *level) cte(name string) bool {
+	for ; l != nil; l = l.parent {
+		if l.ctes[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// position turns a byte offset into PostgreSQL's position: characters from 1.
+func (a *analysis) position(offset int32) int {
+	if offset < 0 || int(offset) > len(a.text) {
+		return 0
+	}
+	return len([]rune(a.text[:offset])) + 1
+}
+
+// query analyses a SELECT, VALUES or set operation. f holds around it.
+func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
+	lvl := &level{parent: parent}
+	a.with(sel.WithClause, lvl)
+	if sel.IntoClause != nil && sel.IntoClause.Rel != nil {
+		a.into(sel.IntoClause.Rel)
+	}
+	if sel.Larg != nil {
+		a.query(sel.Larg, lvl, f)
+		a.query(sel.Rarg, lvl, f)
+		a.exprs(sel.SortClause, lvl, nil)
+		a.expr(sel.LimitOffset, lvl, nil)
+		a.expr(sel.LimitCount, lvl, nil)
+		a.locking(sel.LockingClause)
+		return lvl
+	}
+	for _, v := range sel.ValuesLists {
+		a.expr(v, lvl, f)
+	}
+	f = a.from(sel.FromClause, sel.WhereClause, lvl, f)
+	a.exprs(sel.TargetList, lvl, f)
+	a.exprs(sel.DistinctClause, lvl, f)
+	a.exprs(sel.GroupClause, lvl, f)
+	a.expr(sel.HavingClause, lvl, f)
+	a.exprs(sel.WindowClause, lvl, f)
+	a.exprs(sel.SortClause, lvl, f)
+	a.expr(sel.LimitOffset, lvl, nil)
+	a.expr(sel.LimitCount, lvl, nil)
+	a.locking(sel.LockingClause)
+	return lvl
+}
+
+// locking accounts for the names in FOR UPDATE OF, which are not relations but
+// names of FROM entries.
+func (a *analysis) locking(clauses []*pg.Node) {
+	for _, c := range clauses {
+		a.seen += len(c.GetLockingClause().GetLockedRels())
+	}
+}
+
+// into accounts for the target of SELECT INTO.
+func (a *analysis) into(rv *pg.RangeVar) {
+	a.seen++
+	a.writes = true
+	a.locals = append(a.locals, rv.Relname)
+	a.notDistributed(rv, "SELECT INTO")
+}
+
+// notDistributed refuses to make a distributed table by a statement that would
+// fill it on one shard only.
+func (a *analysis) notDistributed(rv *pg.RangeVar, what string) {
+	if a.env.Shards == 1 || rv.Relpersistence == "t" {
+		return
+	}
+	schema := rv.Schemaname
+	if schema == "" {
+		schema = a.env.creationSchema()
+	}
+	if _, ok := a.env.Schema.rules.Rule(schema, rv.Relname); ok {
+		refuse(unsupported(what+" can't make a distributed table yet",
+			"Use CREATE TABLE, and fill it with COPY or INSERT ... VALUES."))
+	}
+}
+
+// with analyses common table expressions. Nothing that holds around the query
+// holds in them.
+func (a *analysis) with(w *pg.WithClause, lvl *level) {
+	if w == nil {
+		return
+	}
+	if lvl.ctes == nil {
+		lvl.ctes = map[string]bool{}
+	}
+	for _, c := range w.Ctes {
+		cte := c.GetCommonTableExpr()
+		if w.Recursive {
+			lvl.ctes[cte.Ctename] = true
+		}
+		// A CTE sees the levels around the query, not the query's FROM.
+		inner := &level{parent: lvl.parent, ctes: lvl.ctes}
+		if sel := cte.Ctequery.GetSelectStmt(); sel != nil {
+			a.query(sel, inner, nil)
+		} else {
+			a.nested(cte.Ctequery, inner)
+		}
+		if cte.SearchClause != nil || cte.CycleClause != nil {
+			if cte.CycleClause != nil {
+				a.expr(cte.CycleClause.CycleMarkValue, inner, nil)
+				a.expr(cte.CycleClause.CycleMarkDefault, inner, nil)
+			}
+		}
+		lvl.ctes[cte.Ctename] = true
+	}
+}
+
+// nested accounts for a data-modifying statement in a WITH clause: it is taken
+// for what it may touch, without facts.
+func (a *analysis) nested(n *pg.Node, lvl *level) {
+	a.writes = true
+	a.nestedDML = "WITH"
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *pg.RangeVar:
+			a.relation(v, lvl)
+		case *pg.FuncCall:
+			a.function(v)
+		case *pg.SQLValueFunction:
+			a.valueFunction(v)
+		case *pg.ParamRef:
+			a.param(v)
+		}
+	})
+}
+
+// joinTree mirrors the FROM clause.
+type joinTree struct {
+	rte         *rte           // a table, function or subquery
+	sub         *pg.SelectStmt // of a subquery in FROM
+	lateral     bool
+	exprs       []*pg.Node // of a function in FROM
+	join        *pg.JoinExpr
+	left, right *joinTree
+	inner       *level // of a join with an alias: its names are not visible outside
+}
+
+// from analyses a FROM clause with its WHERE condition. It returns what holds
+// for the rows that pass.
+func (a *analysis) from(items []*pg.Node, where *pg.Node, lvl *level, outer *facts) *facts {
+	var trees []*joinTree
+	for _, it := range items {
+		trees = append(trees, a.tree(it, lvl))
+	}
+	f := &facts{outer: outer}
+	a.collect(where, lvl, f)
+	for _, t := range trees {
+		a.spread(t, lvl, f)
+	}
+	a.expr(where, lvl, f)
+	return f
+}
+
+// tree registers the entries below a FROM item.
+func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
+	switch {
+	case n.GetRangeVar() != nil:
+		e := a.relation(n.GetRangeVar(), lvl)
+		lvl.rtes = append(lvl.rtes, e)
+		return &joinTree{rte: e}
+	case n.GetRangeSubselect() != nil:
+		s := n.GetRangeSubselect()
+		e := &rte{}
+		if s.Alias != nil {
+			e.name = s.Alias.Aliasname
+		}
+		lvl.rtes = append(lvl.rtes, e)
+		return &joinTree{rte: e, sub: s.Subquery.GetSelectStmt(), lateral: s.Lateral}
+	case n.GetRangeFunction() != nil:
+		fn := n.GetRangeFunction()
+		e := &rte{}
+		if fn.Alias != nil {
+			e.name = fn.Alias.Aliasname
+		}
+		lvl.rtes = append(lvl.rtes, e)
+		return &joinTree{rte: e, exprs: fn.Functions}
+	case n.GetJoinExpr() != nil:
+		j := n.GetJoinExpr()
+		t := &joinTree{join: j}
+		in := lvl
+		if j.Alias != nil {
+			in = &level{parent: lvl.parent, ctes: lvl.ctes}
+			t.inner = in
+		}
+		first := len(in.rtes)
+		t.left = a.tree(j.Larg, in)
+		middle := len(in.rtes)
+		t.right = a.tree(j.Rarg, in)
+		a.mergeColumns(j, in, in.rtes[first:middle], in.rtes[middle:])
+		if j.Alias != nil {
+			lvl.rtes = append(lvl.rtes, &rte{name: j.Alias.Aliasname})
+		}
+		if j.JoinUsingAlias != nil {
+			lvl.rtes = append(lvl.rtes, &rte{name: j.JoinUsingAlias.Aliasname})
+		}
+		return t
+	case n.GetRangeTableSample() != nil:
+		s := n.GetRangeTableSample()
+		t := a.tree(s.Relation, lvl)
+		if t.rte != nil && t.rte.leaf != nil && a.env.Shards > 1 {
+			refuse(unsupported("TABLESAMPLE of a sharded table is not supported yet", "Filter by the key, or sample with random() in WHERE."))
+		}
+		t.exprs = append(append(t.exprs, s.Args...), s.Repeatable)
+		return t
+	}
+	refuse(unsupported("this form of FROM item is not supported over shards yet", "Use tables, joins, subqueries or functions in FROM."))
+	return nil
+}
+
+// mergeColumns notes what an unqualified name means after USING or NATURAL.
+func (a *analysis) mergeColumns(j *pg.JoinExpr, lvl *level, left, right []*rte) {
+	for _, name := range usingColumns(j, left, right) {
+		if lvl.merged == nil {
+			lvl.merged = map[string]column{}
+		}
+		var c column
+		switch j.Jointype {
+		case pg.JoinType_JOIN_INNER, pg.JoinType_JOIN_LEFT:
+			c, _ = among(left, name)
+			if m, ok := lvl.merged[name]; ok {
+				c = m
+			}
+		case pg.JoinType_JOIN_RIGHT:
+			c, _ = among(right, name)
+		}
+		lvl.merged[name] = c
+	}
+}
+
+// usingColumns are the names that a join merges.
+func usingColumns(j *pg.JoinExpr, left, right []*rte) (names []string) {
+	for _, u := range j.UsingClause {
+		names = append(names, str(u))
+	}
+	if j.IsNatural {
+		for _, e := range left {
+			for _, c := range e.columns {
+				for _, r := range right {
+					if slices.Contains(r.columns, c) {
+						names = append(names, c)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// among finds a column by name among entries; ok only when it is certain which.
+func among(rtes []*rte, name string) (column, bool) {
+	var found column
+	for _, e := range rtes {
+		if e.columns == nil {
+			return column{}, false
+		}
+		if i := slices.Index(e.columns, name); i >= 0 {
+			if found.rte != nil {
+				return column{}, false
+			}
+			found = column{e, i}
+		}
+	}
+	return found, found.rte != nil
+}
+
+// spread carries facts down a join tree, to where each table is.
+func (a *analysis) spread(t *joinTree, lvl *level, f *facts) {
+	switch {
+	case t.join != nil:
+		in := lvl
+		if t.inner != nil {
+			in, f = t.inner, nil
+		}
+		on := &facts{outer: f}
+		a.collect(t.join.Quals, in, on)
+		a.usingFacts(t, on)
+		left, right := f, f
+		switch t.join.Jointype {
+		case pg.JoinType_JOIN_INNER:
+			left, right = on, on
+		case pg.JoinType_JOIN_LEFT:
+			right = on
+		case pg.JoinType_JOIN_RIGHT:
+			left = on
+		}
+		a.spread(t.left, in, left)
+		a.spread(t.right, in, right)
+		a.expr(t.join.Quals, in, nil)
+	case t.sub != nil:
+		if t.lateral {
+			a.query(t.sub, lvl, f)
+		} else {
+			a.query(t.sub, &level{parent: lvl.parent, ctes: lvl.visibleCTEs()}, nil)
+		}
+	default:
+		if t.rte.leaf != nil {
+			t.rte.leaf.facts = f
+		}
+		a.exprs(t.exprs, lvl, nil)
+	}
+}
+
+// visibleCTEs are the CTEs that a subquery in FROM sees at this level.
+func (l *level) visibleCTEs() map[string]bool { return l.ctes }
+
+// usingFacts adds the equalities of USING and NATURAL.
+func (a *analysis) usingFacts(t *joinTree, on *facts) {
+	left, right := t.left.entries(), t.right.entries()
+	for _, name := range usingColumns(t.join, left, right) {
+		l, ok1 := among(left, name)
+		r, ok2 := among(right, name)
+		if ok1 && ok2 {
+			on.equate(l, r)
+		}
+	}
+}
+
+func (t *joinTree) entries() []*rte {
+	if t.join == nil {
+		return []*rte{t.rte}
+	}
+	if t.inner != nil {
+		return []*rte{{}}
+	}
+	return append(t.left.entries(), t.right.entries()...)
+}
+
+// equate notes that two columns are equal, if their types compare by hash.
+func (f *facts) equate(x, y column) {
+	fx, fy := x.family(), y.family()
+	if fx != familyNone && fx == fy {
+		f.equal = append(f.equal, [2]column{x, y})
+	}
+}
+
+func (c column) family() family {
+	if c.rte == nil || c.rte.table == nil || c.n >= len(c.rte.table.Columns) {
+		return familyNone
+	}
+	return familyOfOID(c.rte.table.Columns[c.n].Type)
+}
+
+// collect adds what a condition, which holds, says of columns.
+func (a *analysis) collect(n *pg.Node, lvl *level, f *facts) {
+	if n == nil {
+		return
+	}
+	if b := n.GetBoolExpr(); b != nil {
+		switch b.Boolop {
+		case pg.BoolExprType_AND_EXPR:
+			for _, x := range b.Args {
+				a.collect(x, lvl, f)
+			}
+		case pg.BoolExprType_OR_EXPR:
+			a.collectOr(b.Args, lvl, f)
+		}
+		return
+	}
+	e := n.GetAExpr()
+	if e == nil || len(e.Name) != 1 || str(e.Name[0]) != "=" {
+		return
+	}
+	switch e.Kind {
+	case pg.A_Expr_Kind_AEXPR_OP:
+		if l, r := e.Lexpr.GetRowExpr(), e.Rexpr.GetRowExpr(); l != nil && r != nil && len(l.Args) == len(r.Args) {
+			for i := range l.Args {
+				a.collectEqual(l.Args[i], r.Args[i], lvl, f)
+			}
+			return
+		}
+		a.collectEqual(e.Lexpr, e.Rexpr, lvl, f)
+	case pg.A_Expr_Kind_AEXPR_IN:
+		if c, ok := a.column(e.Lexpr, lvl); ok {
+			if keys, ok := a.values(e.Rexpr.GetList().GetItems(), c.family()); ok {
+				f.pins = append(f.pins, factPin{column: c, keys: keys})
+			}
+		}
+	case pg.A_Expr_Kind_AEXPR_OP_ANY:
+		if c, ok := a.column(e.Lexpr, lvl); ok {
+			a.collectAny(c, e.Rexpr, f)
+		}
+	}
+}
+
+// collectAny reads column = ANY(array).
+func (a *analysis) collectAny(c column, array *pg.Node, f *facts) {
+	elem := uint32(0)
+	if tc := array.GetTypeCast(); tc != nil && len(tc.TypeName.GetArrayBounds()) == 1 {
+		elem = typeOID(tc.TypeName)
+		if familyOfOID(elem) != c.family() || len(tc.TypeName.Typmods) > 0 {
+			return
+		}
+		array = tc.Arg
+	}
+	if arr := array.GetAArrayExpr(); arr != nil {
+		if keys, ok := a.values(arr.Elements, c.family()); ok {
+			f.pins = append(f.pins, factPin{column: c, keys: keys})
+		}
+		return
+	}
+	switch {
+	case array.GetParamRef() != nil:
+		p := array.GetParamRef()
+		declared := elem
+		if i := int(p.Number) - 1; declared == 0 && i < len(a.env.ParamTypes) && a.env.ParamTypes[i] != 0 {
+			if declared = elementOID(a.env.ParamTypes[i]); familyOfOID(declared) != c.family() {
+				return
+			}
+		}
+		if declared == 0 {
+			a.paramNodes[p] = c.family()
+		}
+		f.pins = append(f.pins, factPin{column: c, array: &Value{Source: FromParam, Index: int(p.Number) - 1, Type: declared}})
+	case array.GetAConst().GetSval() != nil:
+		if v, ok := a.literal(array.GetAConst(), c.family()); ok {
+			f.pins = append(f.pins, factPin{column: c, array: &v})
+		}
+	}
+}
+
+// collectOr reads an OR whose branches all pin the same column.
+func (a *analysis) collectOr(branches []*pg.Node, lvl *level, f *facts) {
+	var merged *factPin
+	for _, b := range branches {
+		one := &facts{}
+		a.collect(b, lvl, one)
+		if len(one.pins) != 1 || one.pins[0].array != nil || merged != nil && merged.column != one.pins[0].column {
+			return
+		}
+		if merged == nil {
+			merged = &factPin{column: one.pins[0].column}
+		}
+		merged.keys = append(merged.keys, one.pins[0].keys...)
+	}
+	f.pins = append(f.pins, *merged)
+}
+
+func (a *analysis) collectEqual(l, r *pg.Node, lvl *level, f *facts) {
+	lc, lok := a.column(l, lvl)
+	rc, rok := a.column(r, lvl)
+	switch {
+	case lok && rok:
+		f.equate(lc, rc)
+	case lok:
+		if v, ok := a.value(r, lc.family()); ok {
+			f.pins = append(f.pins, factPin{column: lc, keys: []Value{v}})
+		}
+	case rok:
+		if v, ok := a.value(l, rc.family()); ok {
+			f.pins = append(f.pins, factPin{column: rc, keys: []Value{v}})
+		}
+	}
+}
+
+// column resolves a column reference; ok only when it is certain which column
+// of which table it is.
+func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
+	ref := n.GetColumnRef()
+	if ref == nil {
+		return column{}, false
+	}
+	var names []string
+	for _, f := range ref.Fields {
+		if f.GetString_() == nil {
+			return column{}, false
+		}
+		names = append(names, str(f))
+	}
+	for l := lvl; l != nil; l = l.parent {
+		if len(names) == 1 {
+			if c, ok := l.merged[names[0]]; ok {
+				return c, c.rte != nil
+			}
+			var found column
+			unknown := false
+			for _, e := range l.rtes {
+				if e.columns == nil {
+					unknown = true
+				} else if i := slices.Index(e.columns, names[0]); i >= 0 {
+					if found.rte != nil {
+						return column{}, false
+					}
+					found = column{e, i}
+				}
+			}
+			if found.rte != nil {
+				return found, found.rte.table != nil
+			}
+			if unknown {
+				return column{}, false
+			}
+			continue
+		}
+		if len(names) > 3 {
+			return column{}, false
+		}
+		table, name := names[len(names)-2], names[len(names)-1]
+		for _, e := range l.rtes {
+			if e.name != table || len(names) == 3 && (e.table == nil || e.table.Schema != names[0]) {
+				continue
+			}
+			i := slices.Index(e.columns, name)
+			return column{e, i}, i >= 0 && e.table != nil
+		}
+	}
+	return column{}, false
+}
+
+func (a *analysis) values(items []*pg.Node, f family) ([]Value, bool) {
+	if len(items) == 0 || f == familyNone {
+		return nil, false
+	}
+	out := make([]Value, 0, len(items))
+	for _, it := range items {
+		v, ok := a.value(it, f)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, v)
+	}
+	return out, true
+}
+
+// value reads a constant or parameter that is compared with, or stored in, a
+// column of family f. It is not ok where PostgreSQL would compare in another
+// type than the column's, since equal values might then hash differently.
+func (a *analysis) value(n *pg.Node, f family) (Value, bool) {
+	if f == familyNone {
+		return Value{}, false
+	}
+	switch {
+	case n.GetAConst() != nil:
+		return a.literal(n.GetAConst(), f)
+	case n.GetParamRef() != nil:
+		p := n.GetParamRef()
+		i := int(p.Number) - 1
+		v := Value{Source: FromParam, Index: i}
+		if i < 0 {
+			return v, false
+		}
+		if i < len(a.env.ParamTypes) && a.env.ParamTypes[i] != 0 && a.env.ParamTypes[i] != oidUnknown {
+			v.Type = a.env.ParamTypes[i]
+			return v, compatible(familyOfOID(v.Type), f)
+		}
+		a.paramNodes[p] = f
+		return v, true
+	case n.GetTypeCast() != nil:
+		tc := n.GetTypeCast()
+		oid := typeOID(tc.TypeName)
+		if !compatible(familyOfOID(oid), f) || len(tc.TypeName.Typmods) > 0 || len(tc.TypeName.ArrayBounds) > 0 {
+			return Value{}, false
+		}
+		v, ok := a.value(tc.Arg, familyOfOID(oid))
+		if ok && v.Type == 0 {
+			v.Type = oid
+		}
+		return v, ok
+	}
+	return Value{}, false
+}
+
+// compatible says whether a value of one family can be compared with, or stored
+// in, a column of another without a change of its hash: the comparison is made
+// in the column's own type.
+func compatible(value, column family) bool {
+	return value == column || column == familyBpchar && value == familyText
+}
+
+// literal reads a constant.
+func (a *analysis) literal(c *pg.A_Const, f family) (Value, bool) {
+	if c.Isnull {
+		return Value{Source: IsNull}, true
+	}
+	i := sort.Search(len(a.lits), func(i int) bool { return a.lits[i].Start >= c.Location })
+	if i == len(a.lits) {
+		return Value{}, false
+	}
+	v := Value{Source: FromLiteral, Index: i}
+	switch c.Val.(type) {
+	case *pg.A_Const_Ival:
+		v.Negative = a.text[c.Location] == '-'
+		return v, f == familyInt && a.lits[i].Kind == sqltext.Integer
+	case *pg.A_Const_Fval:
+		// An integer beyond int4 is a float to the grammar and an int8 to PostgreSQL.
+		v.Negative = a.text[c.Location] == '-'
+		return v, f == familyInt && a.lits[i].Kind == sqltext.Integer
+	case *pg.A_Const_Sval:
+		switch a.lits[i].Kind {
+		case sqltext.String, sqltext.EscapeString, sqltext.DollarString:
+			return v, a.lits[i].Start == c.Location
+		}
+	}
+	return Value{}, false
+}
+
+// exprs and expr look for subqueries, functions and parameters in expressions.
+func (a *analysis) exprs(ns []*pg.Node, lvl *level, f *facts) {
+	for _, n := range ns {
+		a.expr(n, lvl, f)
+	}
+}
+
+func (a *analysis) expr(n *pg.Node, lvl *level, f *facts) {
+	if n == nil {
+		return
+	}
+	a.walk(n.ProtoReflect(), lvl, f)
+}
+
+func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
+	switch v := m.Interface().(type) {
+	case *pg.ColumnRef, *pg.A_Const, *pg.TypeName:
+		return
+	case *pg.ParamRef:
+		a.param(v)
+		return
+	case *pg.FuncCall:
+		a.function(v)
+	case *pg.SQLValueFunction:
+		a.valueFunction(v)
+	case *pg.SubLink:
+		a.expr(v.Testexpr, lvl, f)
+		if sel := v.Subselect.GetSelectStmt(); sel != nil {
+			a.query(sel, lvl, f)
+		}
+		return
+	case *pg.SelectStmt:
+		a.query(v, lvl, nil)
+		return
+	}
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if fd.Message() == nil {
+			return true
+		}
+		if fd.IsList() {
+			l := v.List()
+			for i := range l.Len() {
+				a.walk(l.Get(i).Message(), lvl, f)
+			}
+		} else {
+			a.walk(v.Message(), lvl, f)
+		}
+		return true
+	})
+}
+
+func (a *analysis) param(p *pg.ParamRef) {
+	a.params = max(a.params, int(p.Number))
+	a.paramCount[int(p.Number)]++
+}
+
+// inferred says whether PostgreSQL is certain to give the undeclared parameter
+// n (from 0) a type of family f: every use of it is next to such a column.
+func (a *analysis) inferred(n int, f family) bool {
+	uses := 0
+	for p, g := range a.paramNodes {
+		if int(p.Number) == n+1 {
+			if g != f {
+				return false
+			}
+			uses++
+		}
+	}
+	return uses == a.paramCount[n+1]
+}
+
+// str is the value of a String node.
+func str(n *pg.Node) string { return n.GetString_().GetSval() }

@@ -1,0 +1,149 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// copy plans COPY. COPY with a file or a program is for local tables only.
+func (a *analysis) copy(n *pg.Node) *Statement {
+	c := n.GetCopyStmt()
+	if c.Relation == nil {
+		return a.copyQuery(c)
+	}
+	d, t := a.distributionOf(c.Relation.Schemaname, c.Relation.Relname)
+	if !distributed(d) || a.env.Shards == 1 {
+		return &Statement{Node: &Route{Place: Home}, Writes: c.IsFrom}
+	}
+	if c.Filename != "" || c.IsProgram {
+		refuse(unsupported("COPY of the distributed table "+t.String()+" with a server's file or program is not supported", "Use COPY ... FROM STDIN or TO STDOUT (\\copy in psql)."))
+	}
+	if d == ShardedView {
+		refuse(unsupported("COPY of a view over a sharded table is not supported yet", "Copy its tables."))
+	}
+	format := a.copyFormat(c)
+	if !c.IsFrom {
+		if d == Reference {
+			return &Statement{Node: &Route{Place: Any}}
+		}
+		return &Statement{Node: &CopyOut{Header: format.Header}}
+	}
+	if c.WhereClause != nil {
+		a.expr(c.WhereClause, &level{}, nil)
+		if r := a.multi(); r != nil {
+			refuse(r)
+		}
+	}
+	node := &CopyIn{Table: t, Format: format}
+	columns := stringsOf(c.Attlist)
+	if len(columns) == 0 {
+		for i := range t.Columns {
+			if !t.Columns[i].Generated {
+				columns = append(columns, t.Columns[i].Name)
+			}
+		}
+	}
+	for i := range t.Columns {
+		col := &t.Columns[i]
+		if slices.Contains(columns, col.Name) || col.Generated {
+			continue
+		}
+		if col.Sequence || d == Reference && col.HasDefault && col.Default != Immutable || col.HasDefault && col.Default == Stable {
+			refuse(&Refusal{Code: "0A000", Message: "the default of column \"" + col.Name + "\" of " + t.String() + " would differ between shards",
+				Hint: "Give the column in the data."})
+		}
+	}
+	if d == Sharded {
+		node.Types = t.Key.Types
+		for _, k := range t.Key.Columns {
+			i := slices.Index(columns, t.Columns[k].Name)
+			if i < 0 {
+				refuse(nullKey(t))
+			}
+			node.Fields = append(node.Fields, i)
+		}
+	}
+	return &Statement{Node: node, Writes: true}
+}
+
+// copyQuery plans COPY (query) TO STDOUT.
+func (a *analysis) copyQuery(c *pg.CopyStmt) *Statement {
+	st := a.statement(c.Query)
+	if a.env.Shards > 1 && (c.Filename != "" || c.IsProgram) && (len(a.leaves) > 0 || len(a.refs) > 0) {
+		refuse(unsupported("COPY of distributed tables to a server's file or program is not supported", "Use COPY ... TO STDOUT (\\copy in psql)."))
+	}
+	out := func(n Node) Node {
+		s, ok := n.(*Scatter)
+		if !ok || s.Merge != Concat {
+			return nil
+		}
+		return &CopyOut{Header: a.copyFormat(c).Header, Pins: s.Pins}
+	}
+	no := unsupported("COPY of this query over several shards is not supported yet", "Pin the tables to one key, or copy the tables one by one.")
+	switch node := st.Node.(type) {
+	case *Route:
+		if node.Else != nil {
+			if node.Else = out(node.Else); node.Else == nil {
+				node.Refusal = no
+			}
+		}
+	default:
+		if st.Node = out(node); st.Node == nil {
+			refuse(no)
+		}
+	}
+	return st
+}
+
+// copyFormat reads the options that say how rows and fields are written. It
+// refuses what can't be divided or joined byte for byte.
+func (a *analysis) copyFormat(c *pg.CopyStmt) CopyFormat {
+	f := CopyFormat{Delimiter: '\t', Null: `\N`}
+	values := map[string]string{}
+	for _, o := range c.Options {
+		d := o.GetDefElem()
+		value := d.Arg.GetString_().GetSval()
+		switch {
+		case d.Arg.GetBoolean() != nil:
+			value = choose(d.Arg.GetBoolean().Boolval, "true", "false")
+		case d.Arg.GetInteger() != nil:
+			value = choose(d.Arg.GetInteger().Ival != 0, "true", "false")
+		case d.Arg == nil:
+			value = "true"
+		}
+		values[strings.ToLower(d.Defname)] = value
+	}
+	switch strings.ToLower(values["format"]) {
+	case "", "text":
+	case "csv":
+		f.CSV, f.Delimiter, f.Null, f.Quote, f.Escape = true, ',', "", '"', '"'
+	default:
+		refuse(unsupported("COPY in binary format over several shards is not supported yet", "Use the text or CSV format."))
+	}
+	one := func(name string, to *byte) {
+		if v, ok := values[name]; ok && len(v) == 1 {
+			*to = v[0]
+		}
+	}
+	one("delimiter", &f.Delimiter)
+	if _, ok := values["quote"]; ok {
+		one("quote", &f.Quote)
+		f.Escape = f.Quote
+	}
+	one("escape", &f.Escape)
+	if v, ok := values["null"]; ok {
+		f.Null = v
+	}
+	switch strings.ToLower(values["header"]) {
+	case "true", "on", "1":
+		f.Header = true
+	case "match":
+		refuse(unsupported("HEADER MATCH over several shards is not supported yet", "Use HEADER."))
+	}
+	if e := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(values["encoding"])); e != "" && e != "utf8" {
+		refuse(unsupported("COPY with an encoding over several shards is not supported yet", "Use UTF8."))
+	}
+	return f
+}

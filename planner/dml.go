@@ -1,0 +1,364 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// target registers the table that a statement changes.
+func (a *analysis) target(rv *pg.RangeVar, lvl *level) *rte {
+	e := a.relation(rv, lvl)
+	lvl.rtes = append(lvl.rtes, e)
+	a.writes = true
+	return e
+}
+
+// change plans UPDATE and DELETE, which differ in what they assign only.
+func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *pg.Node, assign, returning []*pg.Node, with *pg.WithClause) Node {
+	lvl := &level{}
+	a.with(with, lvl)
+	e := a.target(rel, lvl)
+	f := a.from(from, where, lvl, nil)
+	if e.leaf != nil {
+		e.leaf.facts = f
+	}
+	a.exprs(assign, lvl, f)
+	a.exprs(returning, lvl, f)
+	if where.GetCurrentOfExpr() != nil && a.env.Shards > 1 && e.table != nil {
+		refuse(unsupported("WHERE CURRENT OF a distributed table is not supported yet", "Name the row by its key."))
+	}
+	a.complete(n)
+	if a.env.Shards == 1 {
+		return &Route{Place: Home}
+	}
+	if e.table == nil || e.table.Distribution == Local {
+		if len(a.leaves) > 0 {
+			refuse(a.spanningLocal(rel.Relname))
+		}
+		if a.nestedDML != "" && len(a.refs) > 0 || a.opaque != "" {
+			refuse(a.spanning())
+		}
+		return &Route{Place: Home}
+	}
+	if e.table.Distribution == Reference {
+		return a.referenceWrite(e.table)
+	}
+	if r := a.spanning(); r != nil {
+		refuse(r)
+	}
+	var moved *Pin
+	if assigned := a.assignedKey(assign, e.table); len(assigned) > 0 {
+		moved = a.movedKey(e.table, assign)
+	}
+	node := a.pinnedOr(func() (Node, *Refusal) {
+		if moved != nil {
+			return nil, keyChange(e.table)
+		}
+		if with != nil && a.inCTE(with) {
+			return nil, unsupported("WITH over several shards is not supported yet", "Write the subquery in place, or pin every sharded table to one key.")
+		}
+		if _, r := a.scatterFrom(from, lvl, e.leaf); r != nil {
+			return nil, r
+		}
+		return &Broadcast{Merge: Concat}, nil
+	})
+	if r, ok := node.(*Route); ok {
+		r.KeyChange = moved
+		if moved != nil && spreads(r.Pins) {
+			refuse(keyChange(e.table))
+		}
+	}
+	return node
+}
+
+func keyChange(t *Table) *Refusal {
+	return &Refusal{Code: "0A000", Message: "the key of a row of " + t.String() + " can't be changed by UPDATE yet unless the new key is in the same slot",
+		Hint: "Delete the row and insert it with the new key, in one transaction."}
+}
+
+func (a *analysis) spanningLocal(name string) *Refusal {
+	return &Refusal{Code: "0A000", Message: "the local table \"" + name + "\" can't be changed by a statement that reads a sharded table yet",
+		Hint: "Read the rows first, and pass the values as parameters."}
+}
+
+// assignedKey returns the key's columns among those of a SET list.
+func (a *analysis) assignedKey(assign []*pg.Node, t *Table) []string {
+	var names []string
+	for _, n := range assign {
+		name := n.GetResTarget().GetName()
+		if i := t.Column(name); i >= 0 && slices.Contains(t.Key.Columns, i) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// movedKey reads the new key of an UPDATE that assigns it. All of the key's
+// columns must be assigned constants or parameters.
+func (a *analysis) movedKey(t *Table, assign []*pg.Node) *Pin {
+	values := make([]Value, len(t.Key.Columns))
+	found := 0
+	for _, n := range assign {
+		rt := n.GetResTarget()
+		i := slices.Index(t.Key.Columns, t.Column(rt.Name))
+		if i < 0 {
+			continue
+		}
+		v, ok := a.value(rt.Val, familyOf(t.Key.Types[i]))
+		if !ok || len(rt.Indirection) > 0 || !a.certain(factPin{keys: []Value{v}}, familyOf(t.Key.Types[i])) {
+			refuse(keyChange(t))
+		}
+		values[i] = v
+		found++
+	}
+	if found != len(values) {
+		refuse(keyChange(t))
+	}
+	return &Pin{Table: t, Types: t.Key.Types, Keys: [][]Value{values}}
+}
+
+// referenceWrite plans a change of a reference table: the same on every shard.
+func (a *analysis) referenceWrite(t *Table) Node {
+	if len(a.leaves) > 0 {
+		refuse(unsupported("the reference table "+t.String()+" can't be changed by a statement that reads a sharded table yet",
+			"Read the rows first, and pass the values as parameters."))
+	}
+	if r := a.spanning(); r != nil {
+		refuse(r)
+	}
+	if r := a.multi(); r != nil {
+		refuse(r)
+	}
+	if a.volatile {
+		refuse(unsupported("a volatile function would give another value in each copy of the reference table "+t.String(),
+			"Call the function in a statement of its own and pass the result as a parameter."))
+	}
+	return &Broadcast{Merge: First, LockReference: []string{quoteTable(t)}, HomeFirst: true}
+}
+
+// insert plans INSERT.
+func (a *analysis) insert(n *pg.Node) Node {
+	ins := n.GetInsertStmt()
+	lvl := &level{}
+	a.with(ins.WithClause, lvl)
+	e := a.target(ins.Relation, lvl)
+	sel := ins.SelectStmt.GetSelectStmt()
+	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
+	if sel != nil {
+		a.query(sel, &level{ctes: lvl.ctes}, nil)
+	}
+	if oc := ins.OnConflictClause; oc != nil {
+		excluded := &rte{name: "excluded"}
+		up := &level{parent: nil, rtes: []*rte{e, excluded}, ctes: lvl.ctes}
+		if oc.Infer != nil {
+			a.exprs(oc.Infer.IndexElems, up, nil)
+			a.expr(oc.Infer.WhereClause, up, nil)
+		}
+		a.exprs(oc.TargetList, up, nil)
+		a.expr(oc.WhereClause, up, nil)
+	}
+	a.exprs(ins.ReturningList, lvl, nil)
+	a.complete(n)
+	if a.env.Shards == 1 {
+		return &Route{Place: Home}
+	}
+	t := e.table
+	switch {
+	case t == nil || t.Distribution == Local:
+		if len(a.leaves) > 0 {
+			refuse(a.spanningLocal(ins.Relation.Relname))
+		}
+		if a.nestedDML != "" && len(a.refs) > 0 || a.opaque != "" {
+			refuse(a.spanning())
+		}
+		return &Route{Place: Home}
+	case t.Distribution == Reference:
+		if !values && sel != nil {
+			refuse(unsupported("INSERT ... SELECT into the reference table "+t.String()+" is not supported yet", "Use COPY or INSERT ... VALUES."))
+		}
+		a.defaults(ins, t)
+		return a.referenceWrite(t)
+	}
+	if r := a.spanning(); r != nil {
+		refuse(r)
+	}
+	if len(a.leaves) > 1 || len(a.refs) > 0 {
+		refuse(unsupported("an INSERT into a sharded table with a subquery over distributed tables is not supported yet",
+			"Read the rows first, and insert them with VALUES."))
+	}
+	if !values {
+		if sel != nil {
+			refuse(unsupported("INSERT ... SELECT into a sharded table is not supported yet", "Read the rows first, and insert them with COPY or INSERT ... VALUES."))
+		}
+		refuse(nullKey(t))
+	}
+	if oc := ins.OnConflictClause; oc != nil && len(a.assignedKey(oc.TargetList, t)) > 0 {
+		refuse(keyChange(t))
+	}
+	return a.splitRows(ins, sel, t)
+}
+
+func nullKey(t *Table) *Refusal {
+	name := t.Columns[t.Key.Columns[0]].Name
+	return &Refusal{Code: "0A000", Message: "a row of the sharded table " + t.String() + " needs a value for its key",
+		Detail: "The key column \"" + name + "\" is not given by this INSERT.",
+		Hint:   "Name the column, and give it a constant or a parameter. Defaults of key columns are not supported yet."}
+}
+
+// splitRows plans INSERT ... VALUES into a sharded table.
+func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) Node {
+	a.sequences(ins, t)
+	names := insertColumns(ins, t)
+	at := make([]int, len(t.Key.Columns)) // the key's columns in a row
+	for i, n := range t.Key.Columns {
+		at[i] = slices.Index(names, t.Columns[n].Name)
+		if at[i] < 0 {
+			refuse(nullKey(t))
+		}
+	}
+	keys := make([][]Value, len(sel.ValuesLists))
+	for r, row := range sel.ValuesLists {
+		items := row.GetList().GetItems()
+		for i, n := range at {
+			if n >= len(items) {
+				refuse(nullKey(t))
+			}
+			f := familyOf(t.Key.Types[i])
+			v, ok := a.value(items[n], f)
+			if ok && !a.certain(factPin{keys: []Value{v}}, f) {
+				ok = false
+			}
+			if !ok {
+				refuse(&Refusal{Code: "0A000", Message: "the key of a row inserted into " + t.String() + " must be a constant or a parameter of its type",
+					Detail: "The value of \"" + t.Columns[t.Key.Columns[i]].Name + "\" is an expression, or of another type than the column.",
+					Hint:   "Compute the value first, and pass it as a parameter or with a cast to the column's type."})
+			}
+			keys[r] = append(keys[r], v)
+		}
+	}
+	if len(keys) == 1 {
+		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys}}}
+	}
+	return a.pinnedRows(ins, t, keys)
+}
+
+// pinnedRows makes the Split of several rows.
+func (a *analysis) pinnedRows(ins *pg.InsertStmt, t *Table, keys [][]Value) Node {
+	route := &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys}}}
+	r := a.multi()
+	if r == nil && ins.WithClause != nil {
+		r = unsupported("WITH in an INSERT of rows for several shards is not supported yet", "Write the values in place.")
+	}
+	for _, c := range a.defaulted(ins, ins.SelectStmt.GetSelectStmt(), t) {
+		if r == nil && c.HasDefault && c.Default == Stable {
+			r = &Refusal{Code: "0A000", Message: "the default of column \"" + c.Name + "\" would give another value on each shard",
+				Hint: "Give the column a value, or insert the rows one by one."}
+		}
+	}
+	if r == nil {
+		route.Else, r = a.split(ins, t, keys)
+	}
+	route.Refusal = r
+	return route
+}
+
+func (a *analysis) split(ins *pg.InsertStmt, t *Table, keys [][]Value) (Node, *Refusal) {
+	rows, params, ok := rowRanges(a.text)
+	if !ok || len(rows) != len(keys) {
+		return nil, unsupported("this form of INSERT can't be divided over shards", "Write the rows as a plain VALUES list.")
+	}
+	s := &Split{
+		Table: t, Types: t.Key.Types,
+		HeadEnd:    sqltext.AnchorOf(rows[0].start, a.lits),
+		TailStart:  sqltext.AnchorOf(rows[len(rows)-1].end, a.lits),
+		KeepsOrder: ins.OnConflictClause == nil || ins.OnConflictClause.Action == pg.OnConflictAction_ONCONFLICT_UPDATE,
+	}
+	for i, r := range rows {
+		row := SplitRow{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits), Key: keys[i]}
+		for _, p := range params {
+			if p.at >= r.start && p.at < r.end {
+				row.Params = append(row.Params, ParamRef{sqltext.AnchorOf(p.at, a.lits), p.n})
+			}
+		}
+		s.Rows = append(s.Rows, row)
+	}
+	for _, p := range params {
+		if p.at >= rows[len(rows)-1].end {
+			s.TailParams = append(s.TailParams, ParamRef{sqltext.AnchorOf(p.at, a.lits), p.n})
+		} else if p.at < rows[0].start {
+			return nil, unsupported("a parameter before VALUES can't be divided over shards", "Use a constant.")
+		}
+	}
+	return s, nil
+}
+
+// insertColumns are the names of the columns that a row's values go to.
+func insertColumns(ins *pg.InsertStmt, t *Table) []string {
+	var names []string
+	for _, c := range ins.Cols {
+		names = append(names, c.GetResTarget().Name)
+	}
+	if len(ins.Cols) == 0 {
+		for i := range t.Columns {
+			names = append(names, t.Columns[i].Name)
+		}
+	}
+	return names
+}
+
+// sequences refuses rows that would take a value of a sequence: each shard has
+// a sequence of its own, so that the values would not be unique.
+func (a *analysis) sequences(ins *pg.InsertStmt, t *Table) {
+	sel := ins.SelectStmt.GetSelectStmt()
+	for _, c := range a.defaulted(ins, sel, t) {
+		if c.Sequence {
+			refuse(&Refusal{Code: "0A000", Message: "the sequence of column \"" + c.Name + "\" of the distributed table " + t.String() + " is not supported yet",
+				Detail: "Each shard would count for itself.",
+				Hint:   "Give the column a value, for example SELECT nextval() of a sequence of your own, or use gen_random_uuid()."})
+		}
+	}
+}
+
+// defaults refuses rows of a reference table whose defaults differ between copies.
+func (a *analysis) defaults(ins *pg.InsertStmt, t *Table) {
+	a.sequences(ins, t)
+	for _, c := range a.defaulted(ins, ins.SelectStmt.GetSelectStmt(), t) {
+		if c.HasDefault && c.Default != Immutable {
+			refuse(&Refusal{Code: "0A000", Message: "the default of column \"" + c.Name + "\" would give another value in each copy of the reference table " + t.String(),
+				Hint: "Give the column a value."})
+		}
+	}
+}
+
+// defaulted returns the columns that some row leaves to their default.
+func (a *analysis) defaulted(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) []Column {
+	names := insertColumns(ins, t)
+	given := make(map[string]bool)
+	width := len(names)
+	if sel == nil {
+		width = 0
+	} else {
+		for _, row := range sel.ValuesLists {
+			width = min(width, len(row.GetList().GetItems()))
+		}
+	}
+	for i, n := range names[:width] {
+		given[n] = true
+		for _, row := range sel.ValuesLists {
+			if row.GetList().Items[i].GetSetToDefault() != nil {
+				given[n] = false
+				break
+			}
+		}
+	}
+	var out []Column
+	for _, c := range t.Columns {
+		if !given[c.Name] && !c.Generated {
+			out = append(out, c)
+		}
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package planner
+
+import (
+	"errors"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"github.com/pganalyze/pg_query_go/v6/parser"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// ErrSeveral says that a text holds more than one statement: Pieces gives them.
+var ErrSeveral = errors.New("several statements")
+
+// Parsed is a text that PostgreSQL's grammar has accepted.
+type Parsed struct {
+	text string
+	tree *pg.ParseResult
+}
+
+// Parse reads a text by PostgreSQL's grammar, after a guard has made sure that
+// it can't exhaust the parser's stack. The error is a *Refusal.
+func Parse(text string, limits sqltext.GuardLimits) (*Parsed, error) {
+	if err := sqltext.Guard([]byte(text), limits); err != nil {
+		return nil, &Refusal{Code: "54001", Message: "statement too complex: " + err.Error(),
+			Hint: "Send the work as several smaller statements, or lists as array parameters."}
+	}
+	tree, err := pg.Parse(text)
+	if err != nil {
+		var pe *parser.Error
+		if errors.As(err, &pe) {
+			return nil, &Refusal{Code: syntaxCode(pe.Message), Message: pe.Message, Position: pe.Cursorpos}
+		}
+		return nil, &Refusal{Code: "42601", Message: "the statement can't be read: " + err.Error(),
+			Hint: "Is it valid UTF-8?"}
+	}
+	return &Parsed{text, tree}, nil
+}
+
+// syntaxCode is the SQLSTATE of one of the grammar's errors: nearly all are
+// syntax errors; gram.y raises some features of its own.
+func syntaxCode(message string) string {
+	switch {
+	case strings.Contains(message, "not supported"), strings.Contains(message, "not yet implemented"), strings.Contains(message, "not implemented"):
+		return "0A000"
+	case strings.Contains(message, "invalid Unicode"), strings.Contains(message, "invalid byte sequence"):
+		return "42601"
+	}
+	return "42601"
+}
+
+// Statements is the number of statements in the text; 0 for white space and comments.
+func (p *Parsed) Statements() int { return len(p.tree.Stmts) }
+
+// Pieces are the texts of the single statements.
+func (p *Parsed) Pieces() []string {
+	var out []string
+	for _, s := range p.tree.Stmts {
+		t := p.text[s.StmtLocation:]
+		if s.StmtLen > 0 {
+			t = t[:s.StmtLen]
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// Plan plans the text's only statement. lits are the literals of the text. The
+// error is a *Refusal, or ErrSeveral.
+func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err error) {
+	if len(p.tree.Stmts) > 1 {
+		return nil, ErrSeveral
+	}
+	if len(p.tree.Stmts) == 0 {
+		return &Statement{Node: &Control{Kind: Empty}}, nil
+	}
+	a := &analysis{env: env, text: p.text, lits: lits,
+		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{}}
+	defer func() {
+		if r := recover(); r != nil {
+			refusal, ok := r.(*Refusal)
+			if !ok {
+				panic(r)
+			}
+			if a.uncertain && refusal.Code == "0A000" {
+				// With the types known the key may be pinned after all.
+				st, err = &Statement{NeedsParamTypes: true, Params: a.params}, nil
+				return
+			}
+			st, err = nil, refusal
+		}
+	}()
+	st = a.statement(p.tree.Stmts[0].Stmt)
+	st.Params = a.params
+	st.Writes = st.Writes || a.writes
+	st.Taints = st.Taints || a.taints
+	st.HoldsSession = st.HoldsSession || a.hold
+	st.NeedsParamTypes = a.uncertain
+	return st, nil
+}
+
+// statement chooses the planner of a kind of statement.
+func (a *analysis) statement(n *pg.Node) *Statement {
+	switch {
+	case n.GetSelectStmt() != nil:
+		return &Statement{Node: a.selectStmt(n), TempTable: tempInto(n.GetSelectStmt().IntoClause), SchemaChange: n.GetSelectStmt().IntoClause != nil}
+	case n.GetInsertStmt() != nil:
+		return &Statement{Node: a.insert(n), Writes: true}
+	case n.GetUpdateStmt() != nil:
+		u := n.GetUpdateStmt()
+		return &Statement{Node: a.change(n, u.Relation, u.FromClause, u.WhereClause, u.TargetList, u.ReturningList, u.WithClause), Writes: true}
+	case n.GetDeleteStmt() != nil:
+		d := n.GetDeleteStmt()
+		return &Statement{Node: a.change(n, d.Relation, d.UsingClause, d.WhereClause, nil, d.ReturningList, d.WithClause), Writes: true}
+	case n.GetMergeStmt() != nil:
+		return &Statement{Node: a.merge(n), Writes: true}
+	}
+	st := a.utility(n)
+	st.TextSpecific = true
+	return st
+}
+
+// merge plans MERGE, which is for local tables only.
+func (a *analysis) merge(n *pg.Node) Node {
+	a.nested(n, &level{})
+	a.nestedDML = ""
+	a.complete(n)
+	if a.env.Shards > 1 && (len(a.leaves) > 0 || len(a.refs) > 0) {
+		refuse(unsupported("MERGE over distributed tables is not supported yet", "Use INSERT ... ON CONFLICT, UPDATE and DELETE."))
+	}
+	return &Route{Place: Home}
+}
+
+func tempInto(i *pg.IntoClause) string {
+	if i != nil && i.Rel != nil && i.Rel.Relpersistence == "t" {
+		return i.Rel.Relname
+	}
+	return ""
+}

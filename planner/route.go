@@ -1,0 +1,277 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// maxKeyAlternatives bounds the combinations of the alternatives of a key's
+// columns.
+const maxKeyAlternatives = 10_000
+
+// class returns the columns that are equal to c by the facts.
+func (f *facts) class(c column) []column {
+	out := []column{c}
+	for i := 0; i < len(out); i++ {
+		for g := f; g != nil; g = g.outer {
+			for _, e := range g.equal {
+				for k := range 2 {
+					if e[k] == out[i] && !slices.Contains(out, e[1-k]) {
+						out = append(out, e[1-k])
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// pinned returns the pins on any column of the class, those with the fewest
+// alternatives first.
+func (f *facts) pinned(class []column) []factPin {
+	var out []factPin
+	for g := f; g != nil; g = g.outer {
+		for _, p := range g.pins {
+			if slices.Contains(class, p.column) {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(x, y factPin) int { return x.size() - y.size() })
+	return out
+}
+
+func (p factPin) size() int {
+	if p.array != nil {
+		return maxKeyAlternatives
+	}
+	return len(p.keys)
+}
+
+// pin finds the keys to which a leaf is pinned.
+func (a *analysis) pin(l *leaf) (Pin, bool) {
+	out := Pin{Table: l.table, Types: l.table.Key.Types}
+	keys := [][]Value{nil}
+	for i, n := range l.table.Key.Columns {
+		c := column{l.rte, n}
+		pins := l.facts.pinned(l.facts.class(c))
+		pins = slices.DeleteFunc(pins, func(p factPin) bool { return !a.certain(p, c.family()) })
+		if len(pins) == 0 {
+			return Pin{}, false
+		}
+		p := pins[0]
+		if p.array != nil {
+			if len(l.table.Key.Columns) > 1 {
+				return Pin{}, false
+			}
+			out.Array = p.array
+			return out, true
+		}
+		if len(keys)*len(p.keys) > maxKeyAlternatives {
+			return Pin{}, false
+		}
+		var next [][]Value
+		for _, k := range keys {
+			for _, v := range p.keys {
+				next = append(next, append(slices.Clone(k[:i:i]), v))
+			}
+		}
+		keys = next
+	}
+	out.Keys = keys
+	return out, true
+}
+
+// certain says whether the types of a pin's parameters are known to be of the
+// column's family. Where only the server's inference can tell, the statement is
+// planned again with the types that a shard infers.
+func (a *analysis) certain(p factPin, f family) bool {
+	vs := p.keys
+	if p.array != nil {
+		vs = []Value{*p.array}
+	}
+	for _, v := range vs {
+		if v.Source == FromParam && v.Type == 0 && !a.inferred(v.Index, f) {
+			a.uncertain = true
+			return false
+		}
+	}
+	return true
+}
+
+// pins are the pins of all uses of sharded tables; ok if each has one.
+func (a *analysis) pins() (pins []Pin, ok bool) {
+	ok = true
+	for _, l := range a.leaves {
+		p, pinned := a.pin(l)
+		if !pinned {
+			ok = false
+			continue
+		}
+		pins = append(pins, p)
+	}
+	return pins, ok
+}
+
+// aligned says whether, by the facts at l, its key equals the anchor's, so that
+// the rows that meet are on one shard.
+func aligned(l, anchor *leaf) bool {
+	if l == anchor {
+		return true
+	}
+	if !colocated(l.table.Key, anchor.table.Key) {
+		return false
+	}
+	for i, n := range l.table.Key.Columns {
+		if !slices.Contains(l.facts.class(column{l.rte, n}), column{anchor.rte, anchor.table.Key.Columns[i]}) {
+			return false
+		}
+	}
+	return true
+}
+
+// spanning checks what must hold of every statement that runs on several shards.
+func (a *analysis) spanning() *Refusal {
+	switch {
+	case len(a.locals) > 0:
+		return &Refusal{Code: "0A000", Message: "a sharded table can't be combined with the local table \"" + a.locals[0] + "\" yet",
+			Hint: "Declare \"" + a.locals[0] + "\" as a reference table or as sharded, or query the two separately."}
+	case a.nestedDML != "":
+		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
+	case a.opaque != "":
+		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+	case a.home != "":
+		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
+	}
+	return nil
+}
+
+// multi checks what must hold besides when more than one shard takes part.
+func (a *analysis) multi() *Refusal {
+	switch {
+	case a.clock != "":
+		return unsupported(a.clock+" would give another time on each shard", "Pass the time as a parameter.")
+	case a.shardOwn != "":
+		return unsupported(a.shardOwn+" would give another value on each shard", "Call it in a statement of its own.")
+	}
+	return nil
+}
+
+// scatterFrom checks that a FROM clause gives each of its rows on exactly one
+// shard, and returns the sharded table that decides on which.
+func (a *analysis) scatterFrom(items []*pg.Node, lvl *level, target *leaf) (*leaf, *Refusal) {
+	anchor := target
+	for _, it := range items {
+		side, r := a.side(it, lvl)
+		if r != nil {
+			return nil, r
+		}
+		if anchor == nil && side != nil {
+			anchor = side
+		}
+	}
+	if anchor == nil {
+		return nil, unsupported("the sharded tables of this statement are only in subqueries, and not pinned to one key",
+			"Compare their keys with constants or parameters, or put them into the FROM clause.")
+	}
+	for _, l := range a.leaves {
+		if !aligned(l, anchor) {
+			if !colocated(l.table.Key, anchor.table.Key) {
+				return nil, &Refusal{Code: "0A000",
+					Message: "the tables " + anchor.table.String() + " and " + l.table.String() + " are not co-located, and joining them across shards is not supported yet",
+					Hint:    "Put them into one group and join them by their keys, or make one of them a reference table."}
+			}
+			return nil, &Refusal{Code: "0A000",
+				Message: "the use of " + l.table.String() + " is not joined to " + anchor.table.String() + " by the key, and joining across shards is not supported yet",
+				Hint:    "Add a condition that equates the keys of both, or pin them to one key."}
+		}
+	}
+	return anchor, nil
+}
+
+// side returns the first sharded table among a FROM item's rows; nil means that
+// the item is the same on each shard.
+func (a *analysis) side(n *pg.Node, lvl *level) (*leaf, *Refusal) {
+	switch {
+	case n.GetRangeVar() != nil:
+		for _, l := range a.leaves {
+			if l.rte.name == rangeName(n.GetRangeVar()) && l.level == lvl {
+				return l, nil
+			}
+		}
+		return nil, nil
+	case n.GetJoinExpr() != nil:
+		j := n.GetJoinExpr()
+		if j.Alias != nil {
+			return nil, unsupported("an alias for a join is not supported over several shards yet", "Name the tables instead.")
+		}
+		l, r1 := a.side(j.Larg, lvl)
+		if r1 != nil {
+			return nil, r1
+		}
+		r, r2 := a.side(j.Rarg, lvl)
+		if r2 != nil {
+			return nil, r2
+		}
+		switch j.Jointype {
+		case pg.JoinType_JOIN_INNER:
+			if l == nil {
+				l = r
+			}
+			return l, nil
+		case pg.JoinType_JOIN_LEFT:
+			if l == nil && r != nil {
+				return nil, keptSide(r)
+			}
+			return l, nil
+		case pg.JoinType_JOIN_RIGHT:
+			if r == nil && l != nil {
+				return nil, keptSide(l)
+			}
+			return r, nil
+		default:
+			return nil, unsupported("FULL JOIN over shards is not supported yet", "Pin the tables to one key.")
+		}
+	case n.GetRangeSubselect() != nil:
+		sub := n.GetRangeSubselect().Subquery.GetSelectStmt()
+		if has := a.within(sub); has {
+			return nil, unsupported("a subquery in FROM over sharded tables is not supported over several shards yet",
+				"Join the tables directly, or pin them to one key.")
+		}
+		if sub.LimitCount != nil || sub.LimitOffset != nil {
+			return nil, unsupported("a subquery with LIMIT may give other rows on each shard", "Leave LIMIT out.")
+		}
+		return nil, nil
+	case n.GetRangeFunction() != nil:
+		if a.volatile {
+			return nil, unsupported("a volatile function in FROM would give other rows on each shard", "Use an immutable function.")
+		}
+		return nil, nil
+	}
+	return nil, unsupported("this form of FROM item is not supported over several shards yet", "Use tables and joins.")
+}
+
+// within says whether a sharded table is used inside a subquery.
+func (a *analysis) within(sel *pg.SelectStmt) bool {
+	found := false
+	eachRangeVar(sel, func(rv *pg.RangeVar) {
+		t := a.env.find(rv.Schemaname, rv.Relname)
+		if t != nil && t.Distribution == Sharded {
+			found = true
+		}
+	})
+	return found
+}
+
+func keptSide(l *leaf) *Refusal {
+	return unsupported("an outer join that keeps the rows of a reference table and adds those of the sharded table "+l.table.String()+" is not supported over several shards yet",
+		"Use an inner join, or pin "+l.table.String()+" to one key.")
+}
+
+func rangeName(rv *pg.RangeVar) string {
+	if rv.Alias != nil {
+		return rv.Alias.Aliasname
+	}
+	return rv.Relname
+}

@@ -1,0 +1,303 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/shardgate/shardgate/shardmap"
+)
+
+// Distribution says where a relation's rows are.
+type Distribution uint8
+
+const (
+	// Local relations live on the home shard only. It is the zero value: a
+	// table that no rule names is local.
+	Local Distribution = iota
+	// Sharded relations have each row on the shard that owns its key's slot.
+	Sharded
+	// Reference relations have a full copy on every shard.
+	Reference
+	// ShardedView is a view that reads a sharded table somewhere below.
+	ShardedView
+	// MixedView is a view that reads reference tables and local ones.
+	MixedView
+)
+
+func (d Distribution) String() string {
+	switch d {
+	case Sharded:
+		return "sharded"
+	case Reference:
+		return "reference"
+	case ShardedView:
+		return "view over a sharded table"
+	case MixedView:
+		return "view over local tables"
+	default:
+		return "local"
+	}
+}
+
+// Rule is what the configuration says of a table, by name.
+type Rule struct {
+	Reference bool
+	Key       []string // the key's columns, in order; nil for a reference table
+	Group     string   // tables of one group with equal keys are co-located
+}
+
+// Rules finds the rule for a table name. It is asked for names that the schema
+// does not hold as well, since a table's distribution is decided by its name
+// before the table exists.
+type Rules interface {
+	Rule(schema, table string) (Rule, bool)
+}
+
+// Volatility of a function, as in pg_proc.provolatile.
+type Volatility uint8
+
+const (
+	Immutable Volatility = iota
+	Stable
+	Volatile
+)
+
+// Function is what the planner knows of all functions of one name.
+type Function struct {
+	Volatility Volatility // the worst of the overloads
+	Aggregate  bool       // one overload at least is an aggregate
+	Window     bool
+	User       bool // one overload at least is not in pg_catalog
+	// Tables says that a body mentions a distributed table or runs dynamic SQL,
+	// so that the answer may depend on rows of other shards.
+	Tables bool
+}
+
+// Column of a relation.
+type Column struct {
+	Name    string
+	Type    uint32 // base type's OID, domains resolved
+	NotNull bool
+	// Default is the volatility of the default expression; HasDefault says
+	// whether there is one. Sequence says that it takes the next value of a
+	// sequence (serial or identity).
+	HasDefault bool
+	Default    Volatility
+	Sequence   bool
+	Generated  bool
+	// Deterministic is false for a text column whose collation may find
+	// different bytes equal. Such a column can't be a key.
+	Deterministic bool
+}
+
+// Table is a relation of the schema snapshot.
+type Table struct {
+	Schema, Name string
+	OID          uint32 // on the home shard
+	Kind         byte   // pg_class.relkind
+	Distribution Distribution
+	Key          *Key // of a sharded table
+	Columns      []Column
+}
+
+func (t *Table) String() string {
+	if t.Schema == "public" {
+		return t.Name
+	}
+	return t.Schema + "." + t.Name
+}
+
+// Column returns the position of the column named so, or -1.
+func (t *Table) Column(name string) int {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Key is a sharded table's key.
+type Key struct {
+	Columns []int // positions in Table.Columns, in the key's order
+	Types   []shardmap.KeyType
+	Group   string // co-location group: equal keys of one group are on one shard
+}
+
+// colocated says whether equal keys of a and b are in one slot.
+func colocated(a, b *Key) bool {
+	if a.Group != b.Group || len(a.Types) != len(b.Types) {
+		return false
+	}
+	for i := range a.Types {
+		if familyOf(a.Types[i]) != familyOf(b.Types[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Schema is an immutable snapshot of the home shard's catalog.
+type Schema struct {
+	Version   int64 // counts the DDL statements that gateways have run
+	tables    map[string]map[string]*Table
+	functions map[string]Function
+	rules     Rules
+}
+
+// NewSchema makes a snapshot. Function names are unqualified.
+func NewSchema(version int64, tables []*Table, functions map[string]Function, rules Rules) *Schema {
+	s := &Schema{Version: version, tables: map[string]map[string]*Table{}, functions: functions, rules: rules}
+	for _, t := range tables {
+		m := s.tables[t.Schema]
+		if m == nil {
+			m = map[string]*Table{}
+			s.tables[t.Schema] = m
+		}
+		m[t.Name] = t
+	}
+	return s
+}
+
+// Table returns the relation of that schema and name, or nil.
+func (s *Schema) Table(schema, name string) *Table { return s.tables[schema][name] }
+
+// Tables calls f for each relation that is sharded or a reference table.
+func (s *Schema) Distributed(f func(*Table)) {
+	for _, m := range s.tables {
+		for _, t := range m {
+			if t.Distribution == Sharded || t.Distribution == Reference {
+				f(t)
+			}
+		}
+	}
+}
+
+// Env is what a statement is planned against besides its text.
+type Env struct {
+	Schema *Schema
+	// Shards is their number: with one, everything is on it.
+	Shards int
+	// SearchPath are the schemas in which an unqualified name is looked up, in
+	// order, "$user" resolved. pg_catalog comes first unless it is named.
+	SearchPath []string
+	// Temp holds the names of the session's temporary relations.
+	Temp map[string]bool
+	// ParamTypes are the parameters' type OIDs as far as they are declared.
+	ParamTypes []uint32
+}
+
+// systemSchema says whether a schema is part of PostgreSQL itself: its relations
+// describe the server they are read on, and the home shard answers for all.
+func systemSchema(name string) bool {
+	return name == "pg_catalog" || name == "information_schema" ||
+		strings.HasPrefix(name, "pg_toast") || strings.HasPrefix(name, "pg_temp")
+}
+
+// gatewaySchema holds what the gateways keep on the shards. No client's
+// statement may name it.
+const gatewaySchema = "shardgate"
+
+// find resolves a relation's name as PostgreSQL does. Nil means that the
+// relation is the home shard's business: a system or temporary relation, or one
+// that exists nowhere.
+func (e *Env) find(schema, name string) *Table {
+	if schema != "" {
+		if systemSchema(schema) {
+			return nil
+		}
+		if t := e.Schema.Table(schema, name); t != nil {
+			return t
+		}
+		return e.ruled(schema, name)
+	}
+	if e.Temp[name] {
+		return nil
+	}
+	if !slices.Contains(e.SearchPath, "pg_catalog") && e.Schema.Table("pg_catalog", name) != nil {
+		return nil
+	}
+	for _, s := range e.SearchPath {
+		if t := e.Schema.Table(s, name); t != nil {
+			return t
+		}
+	}
+	for _, s := range e.SearchPath {
+		if t := e.ruled(s, name); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// ruled stands for a table that a rule names and the snapshot does not hold: a
+// statement about it must not be answered by the home shard alone, should the
+// table have been made by another gateway a moment ago.
+func (e *Env) ruled(schema, name string) *Table {
+	r, ok := e.Schema.rules.Rule(schema, name)
+	if !ok {
+		return nil
+	}
+	t := &Table{Schema: schema, Name: name, Distribution: Sharded}
+	if r.Reference {
+		t.Distribution = Reference
+	}
+	return t
+}
+
+// creationSchema is the schema in which an unqualified CREATE makes its object.
+func (e *Env) creationSchema() string {
+	for _, s := range e.SearchPath {
+		if s != "pg_catalog" {
+			return s
+		}
+	}
+	return "public"
+}
+
+// family groups key types whose values are compared with one another by
+// PostgreSQL without changing their hash.
+type family uint8
+
+const (
+	familyNone family = iota
+	familyInt
+	familyText
+	familyBpchar
+	familyUUID
+	familyDate
+	familyTimestamp
+	familyTimestamptz
+	familyBytea
+)
+
+func familyOf(t shardmap.KeyType) family {
+	switch t {
+	case shardmap.KeyInt2, shardmap.KeyInt4, shardmap.KeyInt8:
+		return familyInt
+	case shardmap.KeyText, shardmap.KeyVarchar:
+		return familyText
+	case shardmap.KeyBpchar:
+		return familyBpchar
+	case shardmap.KeyUUID:
+		return familyUUID
+	case shardmap.KeyDate:
+		return familyDate
+	case shardmap.KeyTimestamp:
+		return familyTimestamp
+	case shardmap.KeyTimestamptz:
+		return familyTimestamptz
+	case shardmap.KeyBytea:
+		return familyBytea
+	}
+	return familyNone
+}
+
+// familyOfOID is familyOf of a type's OID.
+func familyOfOID(oid uint32) family {
+	t, ok := shardmap.KeyTypeOfOID(oid)
+	if !ok {
+		return familyNone
+	}
+	return familyOf(t)
+}

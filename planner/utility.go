@@ -1,0 +1,311 @@
+package planner
+
+import (
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// utility plans what is neither a query nor a change of rows.
+func (a *analysis) utility(n *pg.Node) *Statement {
+	switch {
+	case n.GetTransactionStmt() != nil:
+		return &Statement{Node: a.transaction(n.GetTransactionStmt())}
+	case n.GetVariableSetStmt() != nil:
+		return &Statement{Node: a.set(n.GetVariableSetStmt())}
+	case n.GetVariableShowStmt() != nil:
+		return &Statement{Node: &Route{Place: Home}}
+	case n.GetConstraintsSetStmt() != nil:
+		return &Statement{Node: &Control{Kind: Constraints, Tag: "SET CONSTRAINTS"}}
+	case n.GetDiscardStmt() != nil:
+		return a.discard(n.GetDiscardStmt())
+	case n.GetDeallocateStmt() != nil:
+		d := n.GetDeallocateStmt()
+		tag := "DEALLOCATE"
+		if d.Name == "" {
+			tag = "DEALLOCATE ALL"
+		}
+		return &Statement{Node: &Control{Kind: Deallocate, Tag: tag, Name: d.Name}}
+	case n.GetPrepareStmt() != nil, n.GetExecuteStmt() != nil:
+		refuse(unsupported("PREPARE and EXECUTE as SQL statements are not supported yet", "Use prepared statements of the driver (the extended protocol)."))
+	case n.GetCopyStmt() != nil:
+		return a.copy(n)
+	case n.GetExplainStmt() != nil:
+		return a.explain(n.GetExplainStmt())
+	case n.GetDeclareCursorStmt() != nil:
+		return a.declare(n.GetDeclareCursorStmt())
+	case n.GetFetchStmt() != nil:
+		return &Statement{Node: &Cursor{Name: n.GetFetchStmt().Portalname}}
+	case n.GetClosePortalStmt() != nil:
+		return &Statement{Node: &Cursor{Name: n.GetClosePortalStmt().Portalname, Close: true}}
+	case n.GetListenStmt() != nil:
+		return &Statement{Node: &Route{Place: Home}, HoldsSession: true}
+	case n.GetNotifyStmt() != nil, n.GetUnlistenStmt() != nil:
+		return &Statement{Node: &Route{Place: Home}, Writes: n.GetNotifyStmt() != nil}
+	case n.GetLockStmt() != nil:
+		return a.lock(n.GetLockStmt())
+	case n.GetVacuumStmt() != nil:
+		return a.vacuum(n.GetVacuumStmt())
+	case n.GetTruncateStmt() != nil:
+		st := a.onRelations(n.GetTruncateStmt().Relations)
+		st.SchemaChange = false
+		return st
+	case n.GetDoStmt() != nil:
+		return a.do(n.GetDoStmt())
+	case n.GetCallStmt() != nil:
+		a.function(n.GetCallStmt().Funccall)
+		a.exprs(n.GetCallStmt().Funccall.Args, &level{}, nil)
+		if a.opaque != "" && a.env.Shards > 1 {
+			refuse(a.spanning())
+		}
+		return &Statement{Node: &Route{Place: Home}, Writes: true, Taints: true}
+	}
+	return a.ddl(n)
+}
+
+// transaction plans BEGIN, COMMIT, SAVEPOINT and the like.
+func (a *analysis) transaction(t *pg.TransactionStmt) Node {
+	c := &Control{Chain: t.Chain}
+	switch t.Kind {
+	case pg.TransactionStmtKind_TRANS_STMT_BEGIN:
+		c.Kind, c.Tag = Begin, "BEGIN"
+	case pg.TransactionStmtKind_TRANS_STMT_START:
+		c.Kind, c.Tag = Begin, "START TRANSACTION"
+	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
+		c.Kind, c.Tag = Commit, "COMMIT"
+	case pg.TransactionStmtKind_TRANS_STMT_ROLLBACK:
+		c.Kind, c.Tag = Rollback, "ROLLBACK"
+	case pg.TransactionStmtKind_TRANS_STMT_SAVEPOINT:
+		c.Kind, c.Tag, c.Name = Savepoint, "SAVEPOINT", t.SavepointName
+	case pg.TransactionStmtKind_TRANS_STMT_RELEASE:
+		c.Kind, c.Tag, c.Name = Release, "RELEASE", t.SavepointName
+	case pg.TransactionStmtKind_TRANS_STMT_ROLLBACK_TO:
+		c.Kind, c.Tag, c.Name = RollbackTo, "ROLLBACK", t.SavepointName
+	default:
+		refuse(unsupported("PREPARE TRANSACTION, COMMIT PREPARED and ROLLBACK PREPARED are not supported",
+			"Use COMMIT: a transaction over several shards is committed atomically by the gateway."))
+	}
+	c.Modes, c.Isolation = modes(t.Options)
+	return c
+}
+
+// modes writes transaction modes as SQL.
+func modes(options []*pg.Node) (sql, isolation string) {
+	var parts []string
+	for _, o := range options {
+		d := o.GetDefElem()
+		arg := d.Arg.GetAConst()
+		switch d.Defname {
+		case "transaction_isolation":
+			isolation = arg.GetSval().GetSval()
+			parts = append(parts, "ISOLATION LEVEL "+strings.ToUpper(isolation))
+		case "transaction_read_only":
+			parts = append(parts, choose(arg.GetIval().GetIval() != 0, "READ ONLY", "READ WRITE"))
+		case "transaction_deferrable":
+			parts = append(parts, choose(arg.GetIval().GetIval() != 0, "DEFERRABLE", "NOT DEFERRABLE"))
+		}
+	}
+	return strings.Join(parts, ", "), isolation
+}
+
+func choose(b bool, yes, no string) string {
+	if b {
+		return yes
+	}
+	return no
+}
+
+// settingName is the name under which a setting is remembered: names of
+// settings don't depend on case.
+func settingName(name string) string { return strings.ToLower(name) }
+
+// set plans SET and RESET.
+func (a *analysis) set(v *pg.VariableSetStmt) Node {
+	c := &Control{Kind: Set, Tag: "SET", Name: settingName(v.Name), Local: v.IsLocal}
+	switch v.Kind {
+	case pg.VariableSetKind_VAR_SET_VALUE:
+		var value string
+		if len(v.Args) > 0 {
+			value = v.Args[0].GetAConst().GetSval().GetSval()
+		}
+		refuseSetting(v.Name, value)
+		c.Settings = []string{c.Name}
+	case pg.VariableSetKind_VAR_SET_DEFAULT:
+		refuseSetting(v.Name, "")
+		c.Reset = true
+		c.Settings = []string{c.Name}
+	case pg.VariableSetKind_VAR_RESET:
+		c.Tag, c.Reset = "RESET", true
+		c.Settings = []string{c.Name}
+		refuseSetting(v.Name, "")
+	case pg.VariableSetKind_VAR_RESET_ALL:
+		c.Tag, c.Reset, c.Name = "RESET", true, ""
+	case pg.VariableSetKind_VAR_SET_CURRENT:
+		refuse(unsupported("SET FROM CURRENT is only allowed in CREATE FUNCTION", "Name the value."))
+	case pg.VariableSetKind_VAR_SET_MULTI:
+		switch v.Name {
+		case "TRANSACTION":
+			_, c.Isolation = modes(v.Args)
+			c.Name, c.Local = "transaction", true
+		case "SESSION CHARACTERISTICS":
+			c.Name = ""
+			for _, o := range v.Args {
+				c.Settings = append(c.Settings, "default_"+o.GetDefElem().Defname)
+			}
+		default:
+			refuse(unsupported("SET TRANSACTION SNAPSHOT is not supported: a snapshot belongs to one shard", "Use ISOLATION LEVEL REPEATABLE READ."))
+		}
+	}
+	return c
+}
+
+// unsafeEncodings are client encodings in which a byte below 0x80 can be part of
+// a longer character, so that the text can't be read byte by byte.
+var unsafeEncodings = set("sjis", "shiftjis", "mskanji", "win932", "windows932", "big5", "win950", "windows950",
+	"gbk", "win936", "windows936", "uhc", "win949", "windows949", "johab", "gb18030", "shiftjis2004")
+
+// refuseSetting refuses the settings that would make the gateway misread what
+// follows.
+func refuseSetting(name, value string) {
+	switch settingName(name) {
+	case "standard_conforming_strings":
+		if v := strings.ToLower(value); v != "on" && v != "true" && v != "1" && v != "yes" && v != "" {
+			refuse(unsupported("standard_conforming_strings can't be turned off", "Write strings with backslash escapes as E'...'."))
+		}
+	case "client_encoding":
+		v := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(value))
+		if unsafeEncodings[v] {
+			refuse(unsupported("the client encoding "+value+" is not supported", "Use UTF8."))
+		}
+	case "session_authorization":
+		refuse(unsupported("SET SESSION AUTHORIZATION is not supported", "Connect as that role, or use SET ROLE."))
+	}
+	if strings.HasPrefix(settingName(name), gatewaySchema+".") {
+		refuse(&Refusal{Code: "42704", Message: `unrecognized configuration parameter "` + name + `"`})
+	}
+}
+
+// RefusedSetting is refuseSetting for settings that come with the start-up
+// packet. The error is a *Refusal.
+func RefusedSetting(name, value string) (err error) {
+	defer func() {
+		if r, ok := recover().(*Refusal); ok {
+			err = r
+		}
+	}()
+	refuseSetting(name, value)
+	return nil
+}
+
+func (a *analysis) discard(d *pg.DiscardStmt) *Statement {
+	switch d.Target {
+	case pg.DiscardMode_DISCARD_ALL:
+		return &Statement{Node: &Control{Kind: DiscardAll, Tag: "DISCARD ALL"}}
+	case pg.DiscardMode_DISCARD_PLANS:
+		return &Statement{Node: &Route{Place: Any}}
+	default:
+		return &Statement{Node: &Route{Place: Home}, Taints: true}
+	}
+}
+
+// explain plans EXPLAIN of what runs on one shard.
+func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
+	st := a.statement(e.Query)
+	switch node := st.Node.(type) {
+	case *Route:
+		node.Else = nil
+		if node.Refusal == nil {
+			node.Refusal = unsupported("EXPLAIN of a statement that runs on several shards is not supported yet", "Pin the tables to one key.")
+		}
+	default:
+		refuse(unsupported("EXPLAIN of a statement that runs on several shards is not supported yet", "Pin the tables to one key."))
+	}
+	return st
+}
+
+// declare plans DECLARE CURSOR for a query that runs on one shard.
+func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
+	const cursorOptHold = 0x0020 // parsenodes.h
+	st := a.statement(d.Query)
+	route, ok := st.Node.(*Route)
+	if !ok {
+		refuse(unsupported("a cursor over several shards is not supported yet", "Fetch the rows with a plain SELECT, or pin the tables to one key."))
+	}
+	route.Else = nil
+	if route.Refusal == nil {
+		route.Refusal = unsupported("a cursor over several shards is not supported yet", "Pin the tables to one key.")
+	}
+	st.HoldsSession = d.Options&cursorOptHold != 0
+	st.Cursor = d.Portalname
+	return st
+}
+
+// lock plans LOCK TABLE.
+func (a *analysis) lock(l *pg.LockStmt) *Statement {
+	st := a.onRelations(l.Relations)
+	st.SchemaChange = false
+	return st
+}
+
+// vacuum plans VACUUM and ANALYZE. Each shard does its own; the work of one does
+// not depend on the others, so that no distributed transaction is needed.
+func (a *analysis) vacuum(v *pg.VacuumStmt) *Statement {
+	var rels []*pg.Node
+	for _, r := range v.Rels {
+		rels = append(rels, &pg.Node{Node: &pg.Node_RangeVar{RangeVar: r.GetVacuumRelation().Relation}})
+	}
+	if len(rels) == 0 {
+		return &Statement{Node: &Broadcast{Merge: First}, NoTransaction: v.IsVacuumcmd, Writes: true}
+	}
+	st := a.onRelations(rels)
+	st.SchemaChange = false
+	st.NoTransaction = v.IsVacuumcmd
+	return st
+}
+
+// do plans an anonymous code block, which runs on the home shard and so must
+// not touch what is spread.
+func (a *analysis) do(d *pg.DoStmt) *Statement {
+	for _, arg := range d.Args {
+		if body := arg.GetDefElem().GetArg().GetString_(); body != nil && a.env.Shards > 1 && arg.GetDefElem().Defname == "as" {
+			if name := a.env.Schema.Mentions(body.Sval); name != "" {
+				refuse(unsupported("a DO block can't be seen through, and this one mentions "+name, "Send its statements from the client."))
+			}
+		}
+	}
+	return &Statement{Node: &Route{Place: Home}, Writes: true, Taints: true, SchemaChange: true}
+}
+
+// Mentions says what makes a function's body look as if it read or changed
+// distributed tables: the name of one, or dynamic SQL. It errs on the side of
+// suspicion. The empty string means that there is no sign.
+func (s *Schema) Mentions(body string) string {
+	words := map[string]bool{}
+	start := -1
+	for i := 0; i <= len(body); i++ {
+		if i < len(body) && (body[i] == '_' || body[i] >= '0' && body[i] <= '9' || body[i] >= 'a' && body[i] <= 'z' || body[i] >= 'A' && body[i] <= 'Z' || body[i] >= 0x80) {
+			if start < 0 {
+				start = i
+			}
+		} else if start >= 0 {
+			words[strings.ToLower(body[start:i])] = true
+			start = -1
+		}
+	}
+	found := ""
+	any := false
+	s.Distributed(func(t *Table) {
+		any = true
+		if words[strings.ToLower(t.Name)] {
+			found = t.String()
+		}
+	})
+	if found == "" && any && words["execute"] {
+		found = "EXECUTE"
+	}
+	return found
+}
+
+// eachMessageBelow is eachMessage for a node.
+func eachMessageBelow(n *pg.Node, f func(protoreflect.Message)) { eachMessage(n.ProtoReflect(), f) }
