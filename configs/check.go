@@ -50,7 +50,7 @@ func (k *checker) shards() {
 		s := &k.Shards[i]
 		key := fmt.Sprintf("shards[%d]", i)
 		if first, twice := names[s.Name]; twice {
-			k.add(key+".name", fmt.Sprintf("a second shard with the name %s", s.Name), fmt.Sprintf("the first is on line %d", first.Line))
+			k.add(key+".name", "a second shard with this name", fmt.Sprintf("the first is on line %d", first.Line))
 		} else if s.Name != "" {
 			names[s.Name] = k.Position(key + ".name")
 		}
@@ -123,7 +123,7 @@ func (k *checker) tables() {
 		if t.Table != "" {
 			name := [2]string{t.Schema, t.Table}
 			if other, twice := first[name]; twice {
-				k.add(key+".name", fmt.Sprintf("a second rule for %s.%s", t.Schema, t.Table), fmt.Sprintf("the first is on line %d", k.Position(other).Line))
+				k.add(key+".name", "a second rule for the same table", fmt.Sprintf("the first is on line %d", k.Position(other).Line))
 			} else {
 				first[name] = key
 			}
@@ -151,7 +151,7 @@ func (k *checker) tableName(t *Table, key string) {
 	case len(schema) > maxIdentifierBytes || len(table) > maxIdentifierBytes:
 		k.add(key, "a name longer than PostgreSQL's 63 bytes", "")
 	case reservedSchema(schema):
-		k.add(key, fmt.Sprintf("the schema %s is not for user tables", schema), "remove the rule")
+		k.add(key, "this schema is PostgreSQL's or the gateway's own", "remove the rule")
 	default:
 		t.Schema, t.Table = schema, table
 	}
@@ -177,7 +177,7 @@ func (k *checker) tableKey(t *Table, key string) {
 		case len(column) > maxIdentifierBytes:
 			k.add(pos, "a name longer than PostgreSQL's 63 bytes", "")
 		case seen[column] && column != "":
-			k.add(pos, fmt.Sprintf("the column %s is twice in the key", column), "")
+			k.add(pos, "the column is in the key already", "")
 		}
 		seen[column] = true
 	}
@@ -214,7 +214,7 @@ func (k *checker) users() {
 	for i, u := range k.Auth.Users {
 		key := fmt.Sprintf("auth.users[%d].name", i)
 		if line, twice := first[u.Name]; twice && u.Name != "" {
-			k.add(key, fmt.Sprintf("a second user with the name %s", u.Name), fmt.Sprintf("the first is on line %d", line))
+			k.add(key, "a second user with this name", fmt.Sprintf("the first is on line %d", line))
 			continue
 		}
 		first[u.Name] = u.Pos.Line

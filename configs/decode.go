@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,15 +123,14 @@ func (d *decoder) structure(n *node, v reflect.Value, path string) {
 	seen := make(map[string]Position)
 	fields := fieldsOf(v.Type())
 	for _, e := range n.entries {
-		if first, twice := seen[e.key]; twice {
-			d.add(e.pos, fmt.Sprintf("the key %sis given a second time", quoteKey(e.key)), fmt.Sprintf("the first is on line %d", first.Line))
-			continue
-		}
+		first, twice := seen[e.key]
 		seen[e.key] = e.pos
 		f := fieldNamed(fields, e.key)
 		switch {
 		case f == nil:
-			d.add(e.pos, strings.TrimSpace("unknown key "+quoteKey(e.key)), suggest(e.key, v.Type()))
+			d.unknownKey(e, v.Type())
+		case twice:
+			d.add(e.pos, fmt.Sprintf("the key %q is given a second time", e.key), fmt.Sprintf("another is on line %d", first.Line))
 		case d.withoutShards && join(path, f.name) == "shards":
 			d.config.Warnings = append(d.config.Warnings, &Error{Position: e.pos,
 				Message: "the shards in this file are not used", Hint: "this command makes its own"})
@@ -154,18 +154,25 @@ func fieldNamed(fields []field, name string) *field {
 	return nil
 }
 
-// quoteKey quotes a key and adds a space, or returns nothing for one that looks
-// unlike a key: a slip in a line with a password can make a key of it.
-func quoteKey(key string) string {
-	if len(key) > 40 {
-		return ""
+// unknownKey reports a key that the struct does not have. The key is quoted if
+// it looks like one: a slip next to a password, such as {password:, x}, makes a
+// key of the password.
+func (d *decoder) unknownKey(e entry, in reflect.Type) {
+	hint, near := suggest(e.key, in)
+	message := "unknown key"
+	if near || keyPattern.MatchString(e.key) && !holdsSecret(in) {
+		message += " " + strconv.Quote(e.key)
 	}
-	for _, c := range []byte(key) {
-		if c != '_' && c != '-' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
-			return ""
-		}
-	}
-	return strconv.Quote(key) + " "
+	d.add(e.pos, message, hint)
+}
+
+var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+
+// holdsSecret reports whether a password may be among the values of a struct.
+func holdsSecret(t reflect.Type) bool {
+	return slices.ContainsFunc(fieldsOf(t), func(f field) bool {
+		return f.typ == typeSecret || f.isList() && f.typ.Elem() == typeServer
+	})
 }
 
 // value fills any field or element.
@@ -198,7 +205,7 @@ func (d *decoder) list(n *node, v reflect.Value, f *field, path string) {
 		d.wrongType(n, path, "a list", "")
 		return
 	}
-	if !d.within(int64(len(n.items)), f, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }) {
+	if !within(int64(len(n.items)), f, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }) {
 		d.add(n.pos, fmt.Sprintf("%s has %d elements; it must have %s", label(path), len(n.items), f.bounds()), "")
 		return
 	}
@@ -220,7 +227,11 @@ func (d *decoder) scalar(n *node, v reflect.Value, f *field, path string) {
 		d.wrongType(n, path, want, hint)
 		return
 	case kindNull:
-		d.add(n.pos, label(path)+" has no value", "remove the line, or give it "+want)
+		hint = "give it " + want
+		if !f.required && !f.element {
+			hint += ", or remove the line"
+		}
+		d.add(n.pos, label(path)+" has no value", hint)
 		return
 	}
 	text, fromEnvironment, err := expand(n.text, d.lookup)
@@ -232,54 +243,51 @@ func (d *decoder) scalar(n *node, v reflect.Value, f *field, path string) {
 		d.wrongType(n, path, want, hint)
 		return
 	}
-	shown := strconv.Quote(text)
-	if fromEnvironment {
-		shown = strconv.Quote(n.text) // never what the environment holds
-	}
-	if message := d.assign(v, f, text); message != "" {
-		if f.typ == typeSecret || f.typ == typeServer {
-			shown = "its value"
+	if message, hint := d.assign(v, f, text); message != "" {
+		shown := "its value"
+		if f.typ != typeSecret && f.typ != typeServer && showable.MatchString(n.text) {
+			shown = strconv.Quote(n.text) // never what the environment holds
 		}
 		d.add(n.pos, fmt.Sprintf("%s: %s %s", label(path), shown, message), hint)
 	}
 }
 
+// showable are the values that an error quotes. A missing quote or a wrong
+// indentation lets a value swallow what follows, a password among it.
+var showable = regexp.MustCompile(`^([A-Za-z0-9_.,;/${}+ -]|:[^ ]){0,60}$`)
+
 // assign converts and checks a text. It returns what is wrong, to be read after
 // the text itself, and then leaves v as it was.
-func (d *decoder) assign(v reflect.Value, f *field, text string) (message string) {
+func (d *decoder) assign(v reflect.Value, f *field, text string) (message, hint string) {
 	switch {
 	case strings.ContainsRune(text, 0):
-		return "has a zero byte in it"
+		return "has a zero byte in it", ""
 	case text == "" && (f.required || f.element):
-		return "is empty"
+		return "is empty", ""
 	}
-	old := reflect.ValueOf(v.Interface())
-	defer func() {
-		if message != "" {
-			v.Set(old)
-		}
-	}()
-	if err := setScalar(v, text); err != nil {
-		want, _ := expectation(f)
-		return "is not " + want
+	value := reflect.New(v.Type()).Elem()
+	if err := setScalar(value, text); err != nil {
+		want, hint := expectation(f)
+		return "is not " + want, hint
 	}
 	switch {
 	case f.enum != nil && !slices.Contains(f.enum, text):
-		return "is not one of " + strings.Join(f.enum, ", ")
+		return "is not one of " + strings.Join(f.enum, ", "), ""
 	case f.pattern != nil && !f.pattern.MatchString(text):
-		return "does not match " + f.pattern.String()
-	case v.CanInt() && !d.within(v.Int(), f, func(s string) (int64, error) {
+		return "does not match " + f.pattern.String(), ""
+	case v.CanInt() && !within(value.Int(), f, func(s string) (int64, error) {
 		bound := reflect.New(v.Type()).Elem()
 		err := setScalar(bound, s)
 		return bound.Int(), err
 	}):
-		return "is out of bounds: it must be " + f.bounds()
+		return "is out of bounds: it must be " + f.bounds(), ""
 	}
-	return ""
+	v.Set(value)
+	return "", ""
 }
 
 // within reports whether n is within the bounds of f, which convert reads.
-func (d *decoder) within(n int64, f *field, convert func(string) (int64, error)) bool {
+func within(n int64, f *field, convert func(string) (int64, error)) bool {
 	for _, bound := range []struct {
 		text string
 		sign int64
@@ -300,8 +308,11 @@ func (d *decoder) within(n int64, f *field, convert func(string) (int64, error))
 
 func (d *decoder) wrongType(n *node, path, want, hint string) {
 	name := label(path)
-	if name == "" {
+	switch {
+	case name == "":
 		name = "the file"
+	case strings.HasSuffix(path, "]"):
+		name = "an element of " + name
 	}
 	d.add(n.pos, fmt.Sprintf("%s must be %s, not %s", name, want, n.kind), hint)
 }

@@ -24,7 +24,7 @@ func (p Position) String() string {
 }
 
 // Error is one thing that is wrong in a configuration. Neither Message nor Hint
-// ever has a password, nor anything else that came from the environment.
+// has a password in it, nor a piece of one.
 type Error struct {
 	Position
 	Message string // what is wrong, in lower case and without a full stop

@@ -6,8 +6,9 @@ import (
 )
 
 // suggest returns the hint for a key that does not exist in a struct: the
-// nearest key there, the same key in another section, or all that there are.
-func suggest(key string, t reflect.Type) string {
+// nearest key there or the same key in another section, and then near is true,
+// or all that there are.
+func suggest(key string, t reflect.Type) (hint string, near bool) {
 	var names []string
 	nearest, distance := "", 1+max(1, len(key)/3)
 	for _, f := range fieldsOf(t) {
@@ -17,12 +18,12 @@ func suggest(key string, t reflect.Type) string {
 		}
 	}
 	if nearest != "" {
-		return "did you mean " + nearest + "?"
+		return "did you mean " + nearest + "?", true
 	}
 	if place := elsewhere(key, reflect.TypeFor[Config](), ""); place != "" {
-		return "did you mean " + place + "?"
+		return "did you mean " + place + "?", true
 	}
-	return "known here are " + strings.Join(names, ", ")
+	return "known here are " + strings.Join(names, ", "), false
 }
 
 // elsewhere returns the path of a key with this name in any section or list,

@@ -129,7 +129,10 @@ func (s *syntax) document(text string) (root *node) {
 	if err != nil {
 		var syntaxError yaml.Error
 		if errors.As(err, &syntaxError) {
-			s.add(s.position(syntaxError.GetToken()), "not valid YAML: "+syntaxError.GetMessage(), "")
+			pos := s.position(syntaxError.GetToken())
+			// Some messages end with a quotation from the file, which may be a password.
+			message, _, _ := strings.Cut(syntaxError.GetMessage(), `"`)
+			s.add(pos, "not valid YAML: "+strings.TrimRight(message, ": "), syntaxHint(text, pos.Line))
 		} else {
 			s.add(Position{File: s.file, Line: 1, Column: 1}, "not valid YAML", "")
 		}
@@ -150,6 +153,19 @@ func (s *syntax) document(text string) (root *node) {
 	}
 	s.add(s.position(bodies[1].GetToken()), "the file has a second YAML document", "remove the line --- and what follows it")
 	return nil
+}
+
+// syntaxHint knows the slips that are frequent in a configuration.
+func syntaxHint(text string, line int) string {
+	lines := strings.Split(text, "\n")
+	at := lines[min(line, len(lines))-1]
+	switch {
+	case strings.Contains(at, "\t"):
+		return "YAML is indented with spaces, not with tabs"
+	case strings.Contains(at, "${"):
+		return `within { } and [ ], put a variable into quotes: "${NAME}"`
+	}
+	return ""
 }
 
 // tooDeep returns the first token that would nest deeper than maxDepth, judged
