@@ -125,7 +125,13 @@ func mustRebalance(t fatalist, m *Map, shards []Shard) (*Map, []Move) {
 func TestPlaceBalance(t *testing.T) {
 	rng := seeded(t)
 	for n := 1; n <= 64; n++ {
-		mustPlace(t, named(n))
+		m := mustPlace(t, named(n))
+		for i := range n {
+			// Few slots are as wrong as many, though caps don't prevent them.
+			if fair := fairShare(m, i); float64(m.Count(i)) < fair*0.75 {
+				t.Errorf("shard %d of %d has %d slots, its share is %.2f", i, n, m.Count(i), fair)
+			}
+		}
 		weights := make([]int, n)
 		for i := range weights {
 			weights[i] = 1 + rng.IntN(10)
@@ -154,19 +160,6 @@ func TestPlaceExtremeWeights(t *testing.T) {
 		weights[i] = MaxWeight - (i+1)%2*(MaxWeight-1)
 	}
 	mustRebalance(t, m, named(MaxShards, weights...))
-}
-
-// A shard that has few slots is as wrong as one that has many, though caps don't
-// prevent it.
-func TestPlaceLeavesNobodyEmpty(t *testing.T) {
-	for n := 2; n <= 64; n++ {
-		m := mustPlace(t, named(n))
-		for i := range n {
-			if fair := fairShare(m, i); float64(m.Count(i)) < fair*0.75 {
-				t.Errorf("shard %d of %d has %d slots, its share is %.2f", i, n, m.Count(i), fair)
-			}
-		}
-	}
 }
 
 // Gateways of different releases propose for the same catalog, and a rebalance must
@@ -258,6 +251,9 @@ func TestRebalanceAdd(t *testing.T) {
 	rng := seeded(t)
 	for n := 1; n <= 64; n++ {
 		for _, weighted := range []bool{false, true} {
+			if weighted && n%4 != 0 { // the ring of many points takes its time
+				continue
+			}
 			weights := make([]int, n+1)
 			for i := range weights {
 				weights[i] = 1
@@ -294,7 +290,7 @@ func TestRebalanceAdd(t *testing.T) {
 
 func TestRebalanceRemove(t *testing.T) {
 	rng := seeded(t)
-	for n := 2; n <= 65; n++ {
+	for n := 2; n <= 65; n += 1 + n/16 {
 		weights := make([]int, n)
 		for i := range weights {
 			weights[i] = 1 + rng.IntN(1+n%2*10)

@@ -55,9 +55,9 @@ func newRing(shards []Shard) *ring {
 func (r *ring) at(s Slot, rank int) (int, error) {
 	order := r.orders[s]
 	if rank >= len(order) {
-		// Few slots need to know more than their first shards, and the whole order is
-		// dear: so it is asked for in growing parts, of which one continues the other.
-		size := min(len(r.index), rank+2+rank/2)
+		// Most slots need to know their first shard only, and a whole order is dear: so
+		// it is asked for in growing parts, of which one continues the other.
+		size := min(len(r.index), rank+1+rank/2)
 		names, ok := r.nodes.GetNodes("slot-"+strconv.Itoa(int(s)), size)
 		if !ok {
 			return 0, fmt.Errorf("the ring has no %d shards for slot %d", size, s)
