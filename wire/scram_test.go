@@ -219,6 +219,27 @@ func TestVerifierStored(t *testing.T) {
 	}
 }
 
+// TestVerifierOfPostgreSQL derives anew what PostgreSQL 15 stored.
+func TestVerifierOfPostgreSQL(t *testing.T) {
+	for _, c := range []struct{ password, stored string }{
+		{"pencil", "SCRAM-SHA-256$4096:KbpU2lgLja+uOgVpTpymtA==$rWjkbiG/e2MaaHzPEIBcIil7wFkZWPTM7LnitE7jg1g=:xJSRJtHIQQepwrVlSWgwxR7SmZbgFmpE/mXnft6z+UY="},
+		{"I\u00adX", "SCRAM-SHA-256$4096:Kw668Nbthijh0IrmCZ9f+Q==$gp8+4OW5pk04OO8DqvLD8R9mYNiTd5+kw5YDAE5osEs=:jA6hOR+rV9TmGFrrqkrZpuEiMQU2Y4O9vGMEolgTyBs="},
+	} {
+		v, err := ParseVerifier(c.stored)
+		if err != nil || v.Stored() != c.stored {
+			t.Fatal(err)
+		}
+		same, err := deriveVerifier(c.password, []byte(v.credentials.Salt), v.credentials.Iters)
+		if err != nil || same.Stored() != c.stored {
+			t.Errorf("%q: %v %v", c.password, same.Stored(), err)
+		}
+		a := NewAuthenticator(nil, 0)
+		if err := logIn(t, a.Begin("u", v), c.password, false); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestVerifierIsCached(t *testing.T) {
 	a := NewAuthenticator(nil, 0)
 	var got [8]*Verifier
