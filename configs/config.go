@@ -34,7 +34,7 @@ import (
 type Config struct {
 	// Address on which clients connect, `host:port`. Port 0 takes any free port.
 	// With a host other than a loopback address, `auth.method` must be
-	// `scram-sha-256`.
+	// `scram-sha-256`, unless `auth.allow_trust_anywhere` is true.
 	Listen string `yaml:"listen" default:"127.0.0.1:6432"`
 
 	// The shards. Together they hold each row of a distributed table once.
@@ -327,7 +327,8 @@ func (c *Config) HomeShard() int {
 // Rule returns the rule for a table, and false for a table that no rule names
 // and that is local for this reason. An empty schema means public. A rule with
 // the table's exact name wins over one for its whole schema. The rule belongs
-// to c and must not be changed.
+// to c and must not be changed. It looks through all rules: it is for reading a
+// schema, not for each statement.
 func (c *Config) Rule(schema, table string) (*Table, bool) {
 	if schema == "" {
 		schema = "public"

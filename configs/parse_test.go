@@ -242,7 +242,7 @@ auth:
 	const damage = "\"'{}[]:,#&*!|>%@/? \n\t-$a1\\"
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 20000 {
+	for range 10000 {
 		data := []byte(file)
 		for range 1 + random.IntN(2) {
 			i, c := random.IntN(len(data)), damage[random.IntN(len(damage))]

@@ -113,6 +113,8 @@ func defaultText(f *field) string {
 	switch {
 	case f.required:
 		return "required"
+	case f.isSection():
+		return ""
 	case f.hasDef:
 		return "`" + f.def + "`"
 	}
