@@ -111,8 +111,13 @@ func packaged() []string {
 
 var digits = regexp.MustCompile(`\d+`)
 
+// numberIn returns the last number in a path: the major version, as the places are named, or 0.
 func numberIn(path string) int {
-	n, _ := strconv.Atoi(digits.FindString(path)) // 0 when the path names no version
+	found := digits.FindAllString(path, -1)
+	if len(found) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(found[len(found)-1]) // too long for an int: not a version
 	return n
 }
 

@@ -19,12 +19,12 @@ var ErrRunning = errors.New("a PostgreSQL server is running there")
 // RunningError says which server runs in a directory. It matches ErrRunning.
 type RunningError struct {
 	Dir string
-	PID int // of the postmaster; 0 if it is dead and only children of it live
+	PID int // of the postmaster; 0 if it is dead, and what it left keeps a new one from starting
 }
 
 func (e *RunningError) Error() string {
 	if e.PID == 0 {
-		return fmt.Sprintf("localpg: processes of a dead PostgreSQL server are still running in %s", e.Dir)
+		return fmt.Sprintf("localpg: a dead PostgreSQL server has left processes in %s, or a postmaster.pid whose process id is another program's now", e.Dir)
 	}
 	return fmt.Sprintf("localpg: a PostgreSQL server is running in %s already (pid %d)", e.Dir, e.PID)
 }
@@ -87,12 +87,11 @@ func Running(dir string) (pid int, err error) {
 const (
 	orphanFastWait      = 20 * time.Second
 	orphanImmediateWait = 7 * time.Second // the postmaster itself kills its children after 5 s
-	orphanKillWait      = 5 * time.Second
 )
 
 // StopOrphan ends the server that an earlier run has left in the data directory dir, and waits until it is gone. It
 // asks for a fast shutdown, then an immediate one, then kills. If only children of a dead postmaster are left, which
-// would keep a new one from starting, it ends those (on Linux).
+// would keep a new one from starting, it ends those (on Linux). After it, Start works.
 //
 // It returns nil when nothing runs there, and an error when ctx ends first or the processes are another user's.
 func StopOrphan(ctx context.Context, dir string) error {
@@ -112,6 +111,29 @@ func StopOrphan(ctx context.Context, dir string) error {
 	if err := stopStrays(ctx, dir); err != nil {
 		return fmt.Errorf("localpg: stopping what is left of the server in %s: %w", dir, err)
 	}
+	if err := dropStaleLock(dir); err != nil {
+		return fmt.Errorf("localpg: %w", err)
+	}
+	return nil
+}
+
+// dropStaleLock removes a dead server's pid file if its process id has gone to another program since, which is common
+// after a restart of a container. PostgreSQL, which only asks whether such a process exists, would refuse to start.
+func dropStaleLock(dir string) error {
+	f, err := readLockFile(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in, err := worksIn(f.pid, dir); err != nil || in {
+		return nil // nobody has that id, so PostgreSQL goes on by itself; or we can't say whose it is
+	}
+	releaseSharedMemory(f)
+	if err := os.Remove(filepath.Join(dir, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
@@ -126,11 +148,14 @@ func stopPostmaster(ctx context.Context, pid int, dir string) error {
 		return nil
 	}
 	gone := func() bool { return !isPostmaster(pid, dir) }
+	// What was frozen, by Pause or at a debugger, would not see the gentler signals.
+	for _, kid := range children(pid) {
+		_ = syscall.Kill(kid, syscall.SIGCONT) // it may have exited meanwhile
+	}
 	for _, step := range []struct {
 		sig  syscall.Signal
 		wait time.Duration
-	}{{syscall.SIGINT, orphanFastWait}, {syscall.SIGQUIT, orphanImmediateWait}, {syscall.SIGKILL, orphanKillWait}} {
-		// A server that was frozen would not see the first two.
+	}{{syscall.SIGINT, orphanFastWait}, {syscall.SIGQUIT, orphanImmediateWait}, {syscall.SIGKILL, killWait}} {
 		for _, sig := range []syscall.Signal{step.sig, syscall.SIGCONT} {
 			if err := proc.Signal(sig); errors.Is(err, os.ErrProcessDone) {
 				return nil
@@ -156,7 +181,7 @@ func stopStrays(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	if ok, err := waitUntil(ctx, orphanKillWait, gone); ok || err != nil {
+	if ok, err := waitUntil(ctx, killWait, gone); ok || err != nil {
 		return err
 	}
 	return errors.New("they can't be killed")

@@ -72,14 +72,15 @@ func readLog(dir string, from int64) (string, error) {
 	return string(b), err
 }
 
-// lastLines returns the last n lines of a text.
+// lastLines returns the last n lines of a text, without the line break at its end.
 func lastLines(text string, n int) string {
 	text = strings.TrimRight(text, "\n")
-	for i := len(text); i > 0; n-- {
-		if n <= 0 {
-			return text[i+1:]
-		}
-		i = strings.LastIndexByte(text[:i], '\n')
+	at := len(text)
+	for ; n > 0 && at >= 0; n-- {
+		at = strings.LastIndexByte(text[:at], '\n')
 	}
-	return text
+	if at == len(text) {
+		return ""
+	}
+	return text[at+1:]
 }

@@ -66,12 +66,21 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// killGroup ends a program whose children stay in its process group, as initdb's do.
+// How long to wait for what SIGKILL was sent to. A process that is in the kernel goes when it comes out.
+const killWait = 5 * time.Second
+
+// killGroup ends a program whose children stay in its process group, as initdb's do, and waits until they are gone.
 func (p *process) killGroup() {
-	if !p.exited() {
-		_ = syscall.Kill(-p.pid(), syscall.SIGKILL) // ESRCH: it ended by itself
+	if p.exited() {
+		return
 	}
+	group := p.pid()
+	_ = syscall.Kill(-group, syscall.SIGKILL) // ESRCH: it ended by itself
 	<-p.done
+	member := func(_, g int) bool { return g == group }
+	for until := time.Now().Add(killWait); len(livingProcesses(member)) > 0 && time.Now().Before(until); {
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // killServer ends a postmaster and its children as a crash of the machine would: none of them can still do anything.
@@ -84,7 +93,7 @@ func (p *process) killServer() error {
 		return err
 	}
 	// The postmaster does not reap while it is frozen, so these process ids can't be reused.
-	for range 100 {
+	for until := time.Now().Add(killWait); time.Now().Before(until); {
 		kids := children(p.pid())
 		if len(kids) == 0 {
 			break
@@ -114,4 +123,9 @@ func (p *process) signalAll(sig syscall.Signal) error {
 		}
 	}
 	return nil
+}
+
+// children lists the living children of a process.
+func children(of int) []int {
+	return livingProcesses(func(parent, _ int) bool { return parent == of })
 }

@@ -26,21 +26,27 @@ func eachProcess(f func(pid int)) {
 	}
 }
 
-// children lists the living children of a process; one that has exited and was not waited for is not living.
-func children(parent int) []int {
-	var kids []int
+// livingProcesses lists those whose parent and process group are as wanted. One that has exited and was not waited for
+// is not living; where init reaps nobody, as in many containers, such ones stay for ever.
+func livingProcesses(wanted func(parent, group int) bool) []int {
+	var found []int
 	eachProcess(func(pid int) {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		if err != nil {
 			return
 		}
-		// "pid (name) state ppid ...": the name may hold anything, also a parenthesis.
+		// "pid (name) state ppid pgrp ...": the name may hold anything, also a parenthesis.
 		f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(f) > 1 && f[1] == strconv.Itoa(parent) && f[0] != "Z" && f[0] != "X" {
-			kids = append(kids, pid)
+		if len(f) < 3 || f[0] == "Z" || f[0] == "X" {
+			return
+		}
+		parent, errP := strconv.Atoi(f[1])
+		group, errG := strconv.Atoi(f[2])
+		if errP == nil && errG == nil && wanted(parent, group) {
+			found = append(found, pid)
 		}
 	})
-	return kids
+	return found
 }
 
 // isPostmaster says whether pid is the living postmaster of the cluster in dir. A child of the postmaster is not: it

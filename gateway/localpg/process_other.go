@@ -3,6 +3,7 @@
 package localpg
 
 import (
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -13,23 +14,27 @@ import (
 // setParentDeathSignal does nothing: only Linux has such a signal. StopOrphan ends what was left.
 func setParentDeathSignal(*syscall.SysProcAttr, syscall.Signal) {}
 
-// children lists the living children of a process; one that has exited and was not waited for is not living.
-func children(parent int) []int {
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,stat=").Output()
+// livingProcesses lists those whose parent and process group are as wanted. One that has exited and was not waited for
+// is not living.
+func livingProcesses(wanted func(parent, group int) bool) []int {
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,pgid=,stat=").Output()
 	if err != nil {
 		return nil
 	}
-	var kids []int
+	var found []int
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		if len(f) < 3 || f[1] != strconv.Itoa(parent) || strings.HasPrefix(f[2], "Z") {
+		if len(f) < 4 || strings.HasPrefix(f[3], "Z") {
 			continue
 		}
-		if pid, err := strconv.Atoi(f[0]); err == nil {
-			kids = append(kids, pid)
+		pid, err := strconv.Atoi(f[0])
+		parent, errP := strconv.Atoi(f[1])
+		group, errG := strconv.Atoi(f[2])
+		if err == nil && errP == nil && errG == nil && wanted(parent, group) {
+			found = append(found, pid)
 		}
 	}
-	return kids
+	return found
 }
 
 // isPostmaster says whether pid is the living postmaster of the cluster in dir, by its command line.
@@ -49,3 +54,5 @@ func isPostmaster(pid int, dir string) bool {
 
 // strays is not known here: the working directory of a process can't be asked for without a privilege.
 func strays(string) []int { return nil }
+
+func worksIn(int, string) (bool, error) { return false, errors.ErrUnsupported }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,6 +81,11 @@ func (o Options) complete() (Options, error) {
 	return o, checkSettings(o.Settings)
 }
 
+func (o *Options) boundStart(ctx context.Context) (context.Context, context.CancelFunc) {
+	cause := fmt.Errorf("not up after %v: %w", o.StartTimeout, context.DeadlineExceeded)
+	return context.WithTimeoutCause(ctx, o.StartTimeout, cause)
+}
+
 // Server is a PostgreSQL server that this process has started. Its methods may be called by several goroutines.
 type Server struct {
 	opts    Options
@@ -124,7 +128,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout, fmt.Errorf("not up after %v", o.StartTimeout))
+	ctx, cancel := o.boundStart(ctx)
 	defer cancel()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -195,14 +199,14 @@ func makeSocketDir(dir string, u *osUser) error {
 // takes it between our look and the server's.
 func (s *Server) firstStart(ctx context.Context) error {
 	if s.opts.Port != 0 {
-		return s.launchAfter(ctx, errStray)
+		return s.launchAfter(ctx, leaving)
 	}
 	var err error
 	for range 20 {
 		if s.port, err = choosePort(); err != nil {
 			return err
 		}
-		if err = s.launchAfter(ctx, errStray); err == nil {
+		if err = s.launchAfter(ctx, leaving); err == nil {
 			return nil
 		}
 		releasePort(s.port)
@@ -213,16 +217,19 @@ func (s *Server) firstStart(ctx context.Context) error {
 	return err
 }
 
-// launchAfter is launch, again and again for some seconds while it fails for a reason that passes by itself: children
-// of a killed postmaster, or a connection that was given our port while the server was down.
-func (s *Server) launchAfter(ctx context.Context, passing ...error) error {
+// launchAfter is launch, again and again for some seconds while it fails for a reason that passes by itself.
+func (s *Server) launchAfter(ctx context.Context, passes func(error) bool) error {
 	until := time.Now().Add(5 * time.Second)
+	var last error
 	for {
 		err := s.launch(ctx)
-		passes := slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) })
-		if !passes || time.Now().After(until) {
+		if ctx.Err() != nil && last != nil {
+			return last // says more than that the time is over
+		}
+		if !passes(err) || time.Now().After(until) {
 			return err
 		}
+		last = err
 		select {
 		case <-ctx.Done():
 			return err
@@ -230,6 +237,15 @@ func (s *Server) launchAfter(ctx context.Context, passing ...error) error {
 		}
 	}
 }
+
+// leaving says that children of a killed postmaster are still there, which end when they see that it is dead.
+func leaving(err error) bool {
+	running := new(RunningError)
+	return errors.As(err, &running) && running.PID == 0 && len(strays(running.Dir)) > 0
+}
+
+// passing is leaving, or that our port was given to somebody's connection while the server was down.
+func passing(err error) bool { return leaving(err) || errors.Is(err, ErrPortInUse) }
 
 // launch starts the postmaster once and waits until it accepts connections.
 func (s *Server) launch(ctx context.Context) error {
@@ -285,9 +301,6 @@ func (s *Server) awaitReady(ctx context.Context, p *process, logAt int64) error 
 	}
 }
 
-// errStray is why a server does not start while children of a killed postmaster still hold its shared memory.
-var errStray = errors.New("processes of the server before are still there")
-
 var (
 	portTaken   = regexp.MustCompile(`Address already in use|lock file ".*/\.s\.PGSQL\.\d+\.lock" already exists`)
 	dirTaken    = regexp.MustCompile(`lock file "postmaster\.pid" already exists`)
@@ -301,11 +314,9 @@ func (s *Server) startError(p *process, logAt int64) error {
 		return errors.Join(p.err, err)
 	}
 	switch {
-	case dirTaken.MatchString(text):
-		f, _ := readLockFile(s.opts.Dir) // 0 if it has gone since
-		return &RunningError{Dir: s.opts.Dir, PID: f.pid}
-	case memoryTaken.MatchString(text):
-		return fmt.Errorf("%w: %w", errStray, &RunningError{Dir: s.opts.Dir})
+	case dirTaken.MatchString(text) || memoryTaken.MatchString(text):
+		pid, _ := Running(s.opts.Dir) // 0 too if the file has gone since
+		return &RunningError{Dir: s.opts.Dir, PID: pid}
 	case portTaken.MatchString(text):
 		return portError(s.port)
 	}
@@ -455,9 +466,9 @@ func (s *Server) Restart(ctx context.Context) error {
 	if err := s.Stop(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.StartTimeout, fmt.Errorf("not up after %v", s.opts.StartTimeout))
+	ctx, cancel := s.opts.boundStart(ctx)
 	defer cancel()
-	return s.wrap("restarting", s.launchAfter(ctx, errStray, ErrPortInUse))
+	return s.wrap("restarting", s.launchAfter(ctx, passing))
 }
 
 // Pause freezes the server: it keeps its connections and its port, and does not answer. It is for tests of timeouts.

@@ -26,6 +26,7 @@ func defaultSettings(unsafe bool) map[string]string {
 		"shared_buffers":            "128MB",
 		"lc_messages":               "C", // the log is read by this package
 		"log_line_prefix":           "%m [%p] %q%u@%d/%a ",
+		"log_checkpoints":           "off",
 	}
 	if unsafe {
 		// A commit reaches the kernel before the client hears of it and pages are still written whole, so all is
@@ -33,6 +34,8 @@ func defaultSettings(unsafe bool) map[string]string {
 		m["fsync"] = "off"
 		// Segments are files of the data directory, so they go with it when a killed server is thrown away.
 		m["dynamic_shared_memory_type"] = "mmap"
+		// Many of them share a disk, or the memory that stands in for one.
+		m["max_wal_size"] = "256MB"
 	}
 	return m
 }

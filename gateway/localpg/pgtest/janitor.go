@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,12 +69,13 @@ func sweepUp(root string) {
 	defer cancel()
 	// On Linux the servers and an initdb under way have had their signal already, and are about to end.
 	for range 20 {
-		dirs, _ := filepath.Glob(filepath.Join(root, "*", "PG_VERSION"))
-		for _, file := range dirs {
-			dir := filepath.Dir(file)
-			_ = localpg.StopOrphan(ctx, dir)
-			_ = localpg.Remove(dir)
-		}
+		_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && e.Name() == "postmaster.pid" {
+				_ = localpg.StopOrphan(ctx, filepath.Dir(path))
+				_ = localpg.Remove(filepath.Dir(path))
+			}
+			return nil // what has vanished meanwhile is as it should be
+		})
 		if os.RemoveAll(root) == nil {
 			return
 		}

@@ -4,6 +4,8 @@
 //
 // Whatever ends the test process, a panic, a timeout, Ctrl-C or kill -9, its servers and their files are removed: by
 // Main when the tests end by themselves, otherwise by the process that janitor.go describes.
+//
+// The files are below TMPDIR. If that is not set, they are in memory on a Linux machine that has plenty of it.
 package pgtest
 
 import (
@@ -81,7 +83,7 @@ func (st *state) open() (string, *localpg.Template, error) {
 	if st.root != "" {
 		return st.root, st.template, nil
 	}
-	root, err := os.MkdirTemp("", "shardgate-pgtest-")
+	root, err := os.MkdirTemp(place(), "shardgate-pgtest-")
 	if err != nil {
 		return "", nil, err
 	}
@@ -188,6 +190,16 @@ func Servers(tb testing.TB, n int) []*localpg.Server {
 		showLog(tb, s)
 	}
 	return servers
+}
+
+// Template returns what the package's servers are copied from, for tests that call localpg.Start themselves.
+func Template(tb testing.TB) *localpg.Template {
+	tb.Helper()
+	_, template, err := shared.open()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return template
 }
 
 var newServers atomic.Int64
