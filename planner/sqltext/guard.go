@@ -1,6 +1,9 @@
 package sqltext
 
-import "errors"
+import (
+	"errors"
+	"math"
+)
 
 // Why Guard keeps a text from the parser. PostgreSQL's own word for the first three is
 // statement_too_complex, 54001. The last is legal in PostgreSQL, but pg_query's lexer ends the string at
@@ -24,7 +27,7 @@ type GuardLimits struct {
 // on the 8 MiB stack of a thread; limit_test.go holds the experiments.
 const (
 	DefaultGuardBytes   = 32 << 20
-	DefaultGuardTokens  = 4 << 20
+	DefaultGuardTokens  = 2 << 20 // the parser needs up to some 450 bytes for each, at its peak
 	DefaultGuardNesting = 200
 	DefaultGuardHeight  = 1000
 
@@ -63,11 +66,15 @@ func (l *level) endChain() {
 // It gives nil, ErrTooLong, ErrTooManyTokens, ErrTooDeep, ErrTooComplex or ErrJoinedString. A text that the lexer can't
 // read is nil if it was within the limits so far: the parser refuses it at the same place.
 func Guard(text []byte, limits GuardLimits) error {
-	limits = limits.withDefaults()
+	var g guard
+	return g.run(text, limits.withDefaults())
+}
+
+func (g *guard) run(text []byte, limits GuardLimits) error {
 	if len(text) > limits.Bytes {
 		return ErrTooLong
 	}
-	g := guard{nesting: limits.Nesting, height: int32(limits.Height)}
+	g.nesting, g.height = limits.Nesting, int32(min(limits.Height, math.MaxInt32/2))
 	tokens := NewTokens(text)
 	for n := 0; ; n++ {
 		tok, ok := tokens.Next()
@@ -112,12 +119,14 @@ func (l GuardLimits) withDefaults() GuardLimits {
 	return l
 }
 
+// guard counts; levels[0] is what is outside all parentheses.
 type guard struct {
 	levels  [MaxNesting + 1]level
 	depth   int
 	nesting int
 	height  int32
-	name    bool // the token before was AS or a dot: a keyword is a name here
+	highest int32 // of the statements that a semicolon ended
+	name    bool  // the token before was AS or a dot: a keyword is a name here
 }
 
 func (g *guard) token(text []byte, tok Token) error {
@@ -157,6 +166,11 @@ func (g *guard) punctuation(spelled []byte) error {
 			}
 		}
 		l := &g.levels[g.depth]
+		if g.depth == 0 {
+			g.highest = max(g.highest, l.height())
+			*l = level{}
+			break
+		}
 		l.endChain()
 		l.highest, l.arms = l.height(), 0
 	case '.':

@@ -164,9 +164,9 @@ func corpus(t testing.TB) map[string]string {
 	return texts
 }
 
-// statements splits a file of testdata: statements are separated by lines that are `--//`.
+// statements splits a file of testdata, whose statements are separated by empty lines.
 func statements(text string) []string {
-	return strings.Split(strings.TrimSuffix(text, "\n"), "\n--//\n")
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n\n")
 }
 
 func TestTokensOfCorpus(t *testing.T) {

@@ -1,0 +1,336 @@
+package txn
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// Participant is a shard's part of a transaction that is to be committed.
+type Participant struct {
+	Conn  *pool.Conn
+	Wrote bool
+	// Unpreparable marks one that PostgreSQL can't prepare (temporary tables,
+	// LISTEN, NOTIFY): it has to be the decider.
+	Unpreparable bool
+}
+
+// Outcome of a commit.
+type Outcome struct {
+	// Err is nil if the transaction is committed. Otherwise it is the error to
+	// tell the client; the transaction is rolled back, unless Unknown.
+	Err *wire.Error
+	// Unknown says that it can't be known yet whether it is committed.
+	Unknown bool
+	// Unfinished are participants, by shard, on which a decided commit is yet
+	// to be carried out, with the name of the prepared transaction.
+	Unfinished map[int]string
+}
+
+// Commit ends the transaction of the participants. Every connection is in a
+// transaction block without an outstanding answer. Afterwards each is outside a
+// transaction, or broken.
+func (r *Register) Commit(parts []Participant) Outcome {
+	var writers, readers []Participant
+	for _, p := range parts {
+		if p.Wrote {
+			writers = append(writers, p)
+		} else {
+			readers = append(readers, p)
+		}
+	}
+	if err := endReaders(readers); err != nil {
+		rollback(writers)
+		return Outcome{Err: err}
+	}
+	switch len(writers) {
+	case 0:
+		return Outcome{}
+	case 1:
+		return commitOne(writers[0].Conn)
+	}
+	return r.twoPhase(writers)
+}
+
+// endReaders commits those that only read: what was deferred to the commit can
+// still fail there, and must fail the whole.
+func endReaders(parts []Participant) (failed *wire.Error) {
+	for _, p := range parts {
+		p.Conn.SendQuery("COMMIT")
+		if err := p.Conn.Flush(); err != nil {
+			p.Conn.Fail(err)
+		}
+	}
+	for _, p := range parts {
+		if p.Conn.Broken {
+			continue
+		}
+		if _, err := p.Conn.ReadResult(); err != nil {
+			var we *wire.Error
+			if errors.As(err, &we) && failed == nil {
+				failed = we
+			}
+		}
+	}
+	return failed
+}
+
+// commitOne commits where one shard alone has written.
+func commitOne(c *pool.Conn) Outcome {
+	res, err := c.Query("COMMIT")
+	var lost *pool.Lost
+	switch {
+	case errors.As(err, &lost):
+		return Outcome{Unknown: true, Err: wire.Errorf(wire.TransactionResolutionUnknown,
+			"the connection to shard %s was lost during COMMIT: whether the transaction is committed is not known", c.Shard.Name).
+			WithHint("Read what it wrote before you do it again.")}
+	case err != nil:
+		return Outcome{Err: asWire(err)}
+	case len(res.Tags) == 1 && res.Tags[0] == "ROLLBACK":
+		return Outcome{Err: wire.Errorf(wire.InFailedTransaction, "the transaction had failed on shard %s and was rolled back", c.Shard.Name)}
+	}
+	return Outcome{}
+}
+
+func asWire(err error) *wire.Error {
+	var lost *pool.Lost
+	if errors.As(err, &lost) {
+		return lost.Wire()
+	}
+	return wire.AsError(err)
+}
+
+func rollback(parts []Participant) {
+	var conns []*pool.Conn
+	for _, p := range parts {
+		conns = append(conns, p.Conn)
+	}
+	Rollback(conns)
+}
+
+// Rollback rolls the connections' transactions back. One that does not answer in
+// time is broken afterwards, which rolls it back too.
+func Rollback(conns []*pool.Conn) {
+	for _, c := range conns {
+		if c.Broken || c.Status == 'I' && c.Ready == 0 {
+			continue
+		}
+		c.SetDeadline(time.Now().Add(adminTimeout))
+		c.SendQuery("ROLLBACK")
+		if err := c.Flush(); err != nil {
+			c.Fail(err)
+		}
+	}
+	for _, c := range conns {
+		if !c.Broken && c.Ready > 0 {
+			if _, err := c.ReadResult(); err != nil && c.Status != 'I' {
+				c.Broken = true
+			}
+		}
+		c.SetDeadline(time.Time{})
+	}
+}
+
+// twoPhase commits on several shards.
+func (r *Register) twoPhase(parts []Participant) Outcome {
+	decider := -1
+	for i, p := range parts {
+		if !p.Unpreparable {
+			continue
+		}
+		if decider >= 0 {
+			rollback(parts)
+			return Outcome{Err: wire.Errorf(wire.FeatureNotSupported, "shards %s and %s both hold temporary tables or notifications of the transaction, which can't be prepared",
+				parts[decider].Conn.Shard.Name, p.Conn.Shard.Name).WithHint("Use them in a transaction of their own.")}
+		}
+		decider = i
+	}
+	if decider < 0 {
+		decider = 0
+	}
+	d := parts[decider]
+	others := make([]Participant, 0, len(parts)-1)
+	others = append(append(others, parts[:decider]...), parts[decider+1:]...)
+
+	txid := randomHex(16)
+	backend := strconv.FormatUint(uint64(d.Conn.PID), 10) + "." + d.Conn.BackendStart
+	r.inFlight.add(txid)
+	defer r.inFlight.remove(txid)
+	gids := make([]string, len(others))
+	for i, p := range others {
+		gids[i] = gid{r.Cluster, d.Conn.Shard.Name, txid, p.Conn.Shard.Name, backend}.String()
+		p.Conn.SendQuery("SELECT shardgate.fence('" + r.token + "'); PREPARE TRANSACTION '" + gids[i] + "'")
+		if err := p.Conn.Flush(); err != nil {
+			p.Conn.Fail(err)
+		}
+	}
+	prepared := make([]bool, len(others))
+	var failed *wire.Error
+	for i, p := range others {
+		if err := readPrepared(p.Conn); err != nil {
+			if failed == nil {
+				failed = err
+			}
+			continue
+		}
+		prepared[i] = true
+	}
+	if failed != nil {
+		r.abort(d, others, gids, prepared)
+		return Outcome{Err: failed}
+	}
+	return r.decide(d, others, gids, txid, backend)
+}
+
+// readPrepared reads the answer to PREPARE TRANSACTION. A failed transaction
+// answers it with ROLLBACK, and no error.
+func readPrepared(c *pool.Conn) *wire.Error {
+	if c.Broken {
+		return (&pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}).Wire()
+	}
+	res, err := c.ReadResult()
+	if err != nil {
+		return asWire(err)
+	}
+	if n := len(res.Tags); n == 0 || res.Tags[n-1] != "PREPARE TRANSACTION" {
+		return wire.Errorf(wire.InFailedTransaction, "the transaction could not be prepared on shard %s and was rolled back", c.Shard.Name)
+	}
+	return nil
+}
+
+// abort rolls back everywhere before there was a decision. What can't be reached
+// is left to recovery, which finds no decision and rolls back.
+func (r *Register) abort(d Participant, others []Participant, gids []string, prepared []bool) {
+	rollback([]Participant{d})
+	for i, p := range others {
+		switch {
+		case p.Conn.Broken:
+		case prepared[i]:
+			p.Conn.QueryTimeout("ROLLBACK PREPARED "+planner.QuoteLiteral(gids[i]), adminTimeout)
+		default:
+			rollback([]Participant{p})
+		}
+	}
+}
+
+// decide writes the decision and carries it out.
+func (r *Register) decide(d Participant, others []Participant, gids []string, txid, backend string) Outcome {
+	res, err := d.Conn.Query(fmt.Sprintf("SELECT shardgate.decide('%s', '%s', '%s'); COMMIT", r.token, txid, backend))
+	committed := err == nil && len(res.Tags) == 2 && res.Tags[1] == "COMMIT"
+	var lost *pool.Lost
+	if errors.As(err, &lost) {
+		// The register alone knows. Asking it settles the question, since a
+		// transaction that has no row yet can't write one afterwards.
+		var known bool
+		committed, known = r.settle(d.Conn.Shard.Index, txid, backend)
+		if !known {
+			return Outcome{Unknown: true, Err: wire.Errorf(wire.StatementCompletionUnknown,
+				"whether transaction %s is committed is not known: the connection to shard %s was lost during COMMIT", txid, d.Conn.Shard.Name).
+				WithDetail("It will be committed on all shards or rolled back on all of them when shard %s can be reached.", d.Conn.Shard.Name).
+				WithHint("Read what it wrote before you do it again.")}
+		}
+	}
+	verb := "COMMIT PREPARED "
+	if !committed {
+		verb = "ROLLBACK PREPARED "
+		if d.Conn.Status != 'I' {
+			rollback([]Participant{d})
+		}
+	}
+	for i, p := range others {
+		p.Conn.SendQuery(verb + planner.QuoteLiteral(gids[i]))
+		if err := p.Conn.Flush(); err != nil {
+			p.Conn.Fail(err)
+		}
+	}
+	out := Outcome{}
+	for i, p := range others {
+		if !p.Conn.Broken {
+			if _, err := p.Conn.ReadResult(); err == nil || isCode(err, wire.UndefinedObject) {
+				continue
+			}
+		}
+		if committed {
+			if out.Unfinished == nil {
+				out.Unfinished = map[int]string{}
+			}
+			out.Unfinished[p.Conn.Shard.Index] = gids[i]
+		}
+	}
+	if !committed {
+		if lost != nil {
+			out.Err = lost.Wire()
+		} else if err != nil {
+			out.Err = asWire(err)
+		} else {
+			out.Err = wire.Errorf(wire.InFailedTransaction, "the transaction had failed on shard %s and was rolled back", d.Conn.Shard.Name)
+		}
+		return out
+	}
+	if out.Unfinished == nil {
+		r.done.add(d.Conn.Shard.Index, txid)
+	}
+	return out
+}
+
+func isCode(err error, code string) bool {
+	var we *wire.Error
+	return errors.As(err, &we) && we.Code == code
+}
+
+// inFlight are the transactions whose coordinator is this process.
+type inFlight struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (f *inFlight) add(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = map[string]bool{}
+	}
+	f.ids[id] = true
+}
+
+func (f *inFlight) remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.ids, id)
+}
+
+func (f *inFlight) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ids[id]
+}
+
+// doneList are the decisions that every participant has carried out, by decider:
+// their rows can go.
+type doneList struct {
+	mu  sync.Mutex
+	ids map[int][]string
+}
+
+func (l *doneList) add(shard int, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids == nil {
+		l.ids = map[int][]string{}
+	}
+	l.ids[shard] = append(l.ids[shard], id)
+}
+
+func (l *doneList) take() map[int][]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := l.ids
+	l.ids = nil
+	return ids
+}

@@ -1,0 +1,161 @@
+// Package txn commits transactions over several shards, and finishes what a lost
+// gateway left. It does not know statements or clients.
+//
+// The governing idea: a transaction over several shards is committed exactly
+// when one row on one of them, the decider, says so. The row's primary key makes
+// the register write-once, so that a coordinator and any number of recoveries
+// agree without a lease or a clock.
+package txn
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+)
+
+// installSQL makes the register on a shard. Clients' roles reach it through the
+// functions alone, which want the cluster's token: a client does not know it.
+const installSQL = `
+BEGIN;
+SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
+CREATE SCHEMA IF NOT EXISTS shardgate;
+CREATE TABLE IF NOT EXISTS shardgate.identity (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	cluster text NOT NULL,
+	shard text NOT NULL,
+	token text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS shardgate.decisions (
+	txid text PRIMARY KEY,
+	committed boolean NOT NULL,
+	backend text NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE OR REPLACE FUNCTION shardgate.fence(token text) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM shardgate.identity i WHERE i.token = fence.token) THEN
+		RAISE EXCEPTION 'permission denied for schema shardgate' USING ERRCODE = '42501';
+	END IF;
+	LOCK TABLE shardgate.decisions IN ROW EXCLUSIVE MODE;
+END $$;
+CREATE OR REPLACE FUNCTION shardgate.decide(token text, txid text, backend text) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM shardgate.identity i WHERE i.token = decide.token) THEN
+		RAISE EXCEPTION 'permission denied for schema shardgate' USING ERRCODE = '42501';
+	END IF;
+	INSERT INTO shardgate.decisions (txid, committed, backend) VALUES (decide.txid, true, decide.backend);
+END $$;
+GRANT USAGE ON SCHEMA shardgate TO PUBLIC;
+COMMIT;
+`
+
+// adminTimeout bounds one statement of the gateway's own on a shard.
+const adminTimeout = 10 * time.Second
+
+// Register is the decision register of a cluster, as this gateway uses it.
+type Register struct {
+	Cluster string // identifies the cluster in the names of prepared transactions
+	token   string
+	pools   *pool.Pools
+	home    int
+
+	inFlight inFlight
+	done     doneList
+}
+
+// Install makes the register on every shard, or checks what is there: that each
+// server is the shard that the configuration takes it for. The cluster's
+// identity is made on the home shard.
+func Install(ctx context.Context, pools *pool.Pools, home int) (*Register, error) {
+	r := &Register{pools: pools, home: home}
+	order := []int{home}
+	for i := range pools.Shards {
+		if i != home {
+			order = append(order, i)
+		}
+	}
+	for _, i := range order {
+		if err := r.install(ctx, i); err != nil {
+			return nil, fmt.Errorf("shard %s: %w", pools.Shards[i].Name, err)
+		}
+	}
+	return r, nil
+}
+
+func (r *Register) install(ctx context.Context, shard int) error {
+	c, err := r.pools.Admin(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.QueryTimeout(installSQL, time.Minute); err != nil {
+		return fmt.Errorf("making the schema shardgate: %w", err)
+	}
+	name := r.pools.Shards[shard].Name
+	cluster, token := r.Cluster, r.token
+	if cluster == "" {
+		cluster, token = randomHex(4), randomHex(16)
+	}
+	insert := fmt.Sprintf("INSERT INTO shardgate.identity (cluster, shard, token) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+		planner.QuoteLiteral(cluster), planner.QuoteLiteral(name), planner.QuoteLiteral(token))
+	if _, err := c.QueryTimeout(insert, adminTimeout); err != nil {
+		return err
+	}
+	res, err := c.QueryTimeout("SELECT cluster, shard, token FROM shardgate.identity", adminTimeout)
+	if err != nil {
+		return err
+	}
+	gotCluster, gotShard, gotToken := res.Value(0), res.Value(1), res.Value(2)
+	if r.Cluster == "" {
+		r.Cluster, r.token = gotCluster, gotToken
+	}
+	if gotCluster != r.Cluster || gotToken != r.token {
+		return fmt.Errorf("the server belongs to another cluster (%s, not %s): is the URL right?", gotCluster, r.Cluster)
+	}
+	if gotShard != name {
+		return fmt.Errorf("the server is shard %q of this cluster: are the URLs of two shards exchanged, or was the shard renamed?", gotShard)
+	}
+	return nil
+}
+
+// Token opens the security-definer functions of the schema shardgate.
+func (r *Register) Token() string { return r.token }
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// gid is the name of one participant's prepared transaction. It tells any
+// gateway all that it needs to finish it.
+type gid struct {
+	cluster     string
+	decider     string // shard
+	txid        string
+	participant string // shard
+	backend     string // the decider's: pid.start
+}
+
+const gidPrefix = "sg1:"
+
+func (g gid) String() string {
+	return gidPrefix + strings.Join([]string{g.cluster, g.decider, g.txid, g.participant, g.backend}, ":")
+}
+
+func parseGid(s string) (gid, bool) {
+	rest, ok := strings.CutPrefix(s, gidPrefix)
+	parts := strings.Split(rest, ":")
+	if !ok || len(parts) != 5 {
+		return gid{}, false
+	}
+	return gid{parts[0], parts[1], parts[2], parts[3], parts[4]}, true
+}
