@@ -59,7 +59,9 @@ VALUES (1, 'a', NULL), (2, 'b', true), (-3, E'c\n', false)
 
 SELECT * FROM t WHERE (a > 1 OR b < 2) AND NOT (c = 3 OR d <> 4 AND e != 5) AND f BETWEEN SYMMETRIC 10 AND 1 AND g NOT BETWEEN 'a' AND 'b'
 
-SELECT 'a' 'b'
+SELECT 'a'
+  'b', E'c'
+	'\n'
 
 SELECT .5 + 5. + 5.5 + 5e5 + 5E-5 + .5e+5 + 1_000_000 + 0x1F + 0XfF_Ff + 0o17 + 0B1_0 + 9223372036854775807 + 9223372036854775808 + 12345678901234567890123456789.5
 

@@ -16,7 +16,7 @@ INSERT INTO docs (body) VALUES ('{"a": "b\\c", "d": [1, 2, "it''s"]}'::jsonb), (
 
 UPDATE t SET a = a + 1, b = b || 'x', c[1] = 2, d.e = 3, f = DEFAULT, (g, h) = ROW(1, 2) FROM s LEFT JOIN r USING (id) WHERE t.id = s.id AND s.x > 1.5e3 RETURNING t.*, s.x
 
-UPDATE ONLY t * SET a = 1 WHERE CURRENT OF c1
+UPDATE t * SET a = 1 WHERE CURRENT OF c1
 
 DELETE FROM t USING s, r WHERE t.id = s.id AND s.y = r.y AND r.z IN ('a', 'b', 'c') RETURNING *
 
