@@ -81,7 +81,7 @@ func makeCluster(ctx context.Context, in Install, o *Options, u *osUser) error {
 		return err
 	}
 	defer lock.Close()
-	defer os.RemoveAll(tmp) // gone already when all went well
+	defer Remove(tmp) // gone already when all went well; else what can't be removed now, the next one sweeps
 	if err := u.own(lock); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func sweep(parent, prefix string) {
 			continue
 		}
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			_ = os.RemoveAll(dir) // what can't be removed now is tried again the next time
+			_ = Remove(dir) // what can't be removed now is tried again the next time
 		}
 		_ = f.Close()
 	}

@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -69,16 +70,22 @@ func sweepUp(root string) {
 	defer cancel()
 	// On Linux the servers and an initdb under way have had their signal already, and are about to end.
 	for range 20 {
-		_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-			if err == nil && e.Name() == "postmaster.pid" {
-				_ = localpg.StopOrphan(ctx, filepath.Dir(path))
-				_ = localpg.Remove(filepath.Dir(path))
-			}
-			return nil // what has vanished meanwhile is as it should be
-		})
-		if os.RemoveAll(root) == nil {
+		if removeAll(ctx, root) == nil {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// removeAll removes a directory with all clusters in it, whose servers it stops.
+func removeAll(ctx context.Context, root string) error {
+	var errs []error
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == "postmaster.pid" {
+			dir := filepath.Dir(path)
+			errs = append(errs, localpg.StopOrphan(ctx, dir), localpg.Remove(dir))
+		}
+		return nil // what vanishes meanwhile is as it should be
+	})
+	return errors.Join(append(errs, err, os.RemoveAll(root))...)
 }

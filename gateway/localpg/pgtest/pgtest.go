@@ -127,7 +127,9 @@ func (st *state) close() error {
 		})
 	}
 	wg.Wait()
-	err := errors.Join(append(errs, os.RemoveAll(st.root), st.janitor.dismiss())...)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	err := errors.Join(append(errs, removeAll(ctx, st.root), st.janitor.dismiss())...)
 	st.root, st.template, st.janitor, st.servers = "", nil, nil, nil
 	return err
 }
@@ -241,8 +243,8 @@ func NewServer(tb testing.TB, f func(*localpg.Options)) *localpg.Server {
 }
 
 // Dir returns a fresh, empty directory that PostgreSQL's OS user can reach and write to, which a directory of
-// testing's TempDir is not when the tests run as root. It is removed at the end of the test, before the servers that
-// were started earlier are stopped: ask for the directory first.
+// testing's TempDir is not when the tests run as root. At the end of the test it is removed, and servers that still run
+// in it are stopped.
 func Dir(tb testing.TB) string {
 	tb.Helper()
 	root, _, err := shared.open()
@@ -254,7 +256,9 @@ func Dir(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := removeAll(ctx, dir); err != nil {
 			tb.Error(err)
 		}
 	})
