@@ -75,11 +75,17 @@ func (p *process) killGroup() {
 		return
 	}
 	group := p.pid()
-	_ = syscall.Kill(-group, syscall.SIGKILL) // ESRCH: it ended by itself
-	<-p.done
 	member := func(_, g int) bool { return g == group }
+	// initdb's servers have shared memory of which no file of the cluster knows; nobody would remove it after them.
+	_ = syscall.Kill(-group, syscall.SIGSTOP) // ESRCH: it ended by itself
+	memory := sharedMemoryFiles(livingProcesses(member))
+	_ = syscall.Kill(-group, syscall.SIGKILL)
+	<-p.done
 	for until := time.Now().Add(killWait); len(livingProcesses(member)) > 0 && time.Now().Before(until); {
 		time.Sleep(2 * time.Millisecond)
+	}
+	for _, file := range memory {
+		_ = os.Remove(file) // some kilobytes
 	}
 }
 

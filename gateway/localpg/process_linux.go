@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -109,4 +110,23 @@ func commandLine(pid int) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+}
+
+var sharedMemoryFile = regexp.MustCompile(`/dev/shm/PostgreSQL\.\d+$`)
+
+// sharedMemoryFiles lists the dynamic shared memory segments that the processes have mapped.
+func sharedMemoryFiles(pids []int) []string {
+	var files []string
+	for _, pid := range pids {
+		maps, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
+		if err != nil {
+			continue // it has exited
+		}
+		for line := range strings.Lines(string(maps)) {
+			if file := sharedMemoryFile.FindString(strings.TrimSpace(line)); file != "" {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
 }

@@ -86,14 +86,15 @@ func (o *Options) boundStart(ctx context.Context) (context.Context, context.Canc
 	return context.WithTimeoutCause(ctx, o.StartTimeout, cause)
 }
 
-// Server is a PostgreSQL server that this process has started. Its methods may be called by several goroutines.
+// Server is a PostgreSQL server that this process has started. Its methods may be called by several goroutines; those
+// that end the server first wait for a Restart that is under way.
 type Server struct {
 	opts    Options
 	user    *osUser
 	port    int
 	logFrom int64 // where in the log file this Server's text begins
 
-	starting sync.Mutex // held by Restart: one at a time
+	restart chan struct{} // holds one token, which Restart takes; a mutex that can be waited for under a context
 
 	mu     sync.Mutex // protects what is below
 	run    *process   // the current run, or the last one
@@ -137,7 +138,8 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, user: u, port: o.Port}
+	s := &Server{opts: o, user: u, port: o.Port, restart: make(chan struct{}, 1)}
+	s.restart <- struct{}{}
 	if err := s.prepareDir(ctx); err != nil {
 		return nil, err
 	}
@@ -223,7 +225,7 @@ func (s *Server) launchAfter(ctx context.Context, passes func(error) bool) error
 	var last error
 	for {
 		err := s.launch(ctx)
-		if ctx.Err() != nil && last != nil {
+		if err != nil && ctx.Err() != nil && last != nil {
 			return last // says more than that the time is over
 		}
 		if !passes(err) || time.Now().After(until) {
@@ -405,96 +407,32 @@ func (s *Server) Log() string {
 // LogTail returns the last n lines of Log.
 func (s *Server) LogTail(n int) string { return lastLines(s.Log(), n) }
 
-// Stop shuts the server down in fast mode, which ends its sessions and writes a checkpoint, and waits until it has
-// exited. A server that is not running is no error. When ctx ends first, so does the waiting, with ctx's error; the
-// server is still stopping then, and StopImmediate or Kill will hurry it.
-func (s *Server) Stop(ctx context.Context) error {
-	p := s.current()
-	if p.exited() {
-		return nil
-	}
-	if err := s.thaw(p); err != nil {
-		return s.wrap("stopping", err)
-	}
-	if err := p.signal(syscall.SIGINT); err != nil {
-		return s.wrap("stopping", err)
-	}
-	select {
-	case <-p.done:
-		s.opts.Logger.Info("PostgreSQL has stopped", "name", s.opts.Name)
-		return nil
-	case <-ctx.Done():
-		return s.wrap("stopping", ctx.Err())
-	}
-}
-
-// StopImmediate makes the server exit without a checkpoint (SIGQUIT) and waits until it has. The next start recovers
-// as after a crash. When ctx ends first, or after seven seconds, the server is killed.
-func (s *Server) StopImmediate(ctx context.Context) error {
-	p := s.current()
-	if err := s.thaw(p); err != nil {
-		return s.wrap("stopping", err)
-	}
-	return s.wrap("stopping", stopNow(ctx, p))
-}
-
-// Kill ends the postmaster and all its children by SIGKILL, as the kernel or a crash would, and waits until they are
-// gone. What was committed is there after a Restart.
-func (s *Server) Kill() error { return s.wrap("killing", s.current().killServer()) }
-
-// stopNow ends a postmaster without a checkpoint, and kills it if it does not go.
-func stopNow(ctx context.Context, p *process) error {
-	if err := p.signal(syscall.SIGQUIT); err != nil {
-		return err
-	}
-	late := time.NewTimer(orphanImmediateWait)
-	defer late.Stop()
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
-	case <-late.C:
-	}
-	return p.killServer()
-}
-
 // Restart stops the server, if it runs, and starts it again on the same port and data. After a Kill it makes the
 // server recover. When it returns an error, the server is not running, unless stopping it took longer than ctx.
 func (s *Server) Restart(ctx context.Context) error {
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	if err := s.Stop(ctx); err != nil {
-		return err
+	select {
+	case <-s.restart:
+	case <-ctx.Done():
+		return s.wrap("restarting", ctx.Err())
+	}
+	defer func() { s.restart <- struct{}{} }()
+	if err := s.stop(ctx); err != nil {
+		return s.wrap("restarting", err)
 	}
 	ctx, cancel := s.opts.boundStart(ctx)
 	defer cancel()
 	return s.wrap("restarting", s.launchAfter(ctx, passing))
 }
 
-// Pause freezes the server: it keeps its connections and its port, and does not answer. It is for tests of timeouts.
-func (s *Server) Pause() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.run.exited() {
-		return s.wrap("pausing", errors.New("it is not running"))
-	}
-	s.frozen = true
-	return s.wrap("pausing", s.run.signalAll(syscall.SIGSTOP))
-}
-
-// Resume lets a paused server go on. A server that is not paused is no error.
-func (s *Server) Resume() error {
-	return s.wrap("resuming", s.thaw(s.current()))
-}
-
-func (s *Server) thaw(p *process) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.frozen || p != s.run {
+// afterRestart waits until no Restart is under way, so that what is stopped then is not about to come up.
+func (s *Server) afterRestart(ctx context.Context) error {
+	select {
+	case <-s.restart:
+		s.restart <- struct{}{}
 		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	s.frozen = false
-	return p.signalAll(syscall.SIGCONT)
 }
 
 func (s *Server) wrap(doing string, err error) error {

@@ -390,6 +390,33 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
+// Stop and Restart at the same time are as if one came after the other.
+func TestStopWhileRestarting(t *testing.T) {
+	t.Parallel()
+	s := pgtest.NewServer(t, nil)
+	for i := range 6 {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := s.Restart(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			time.Sleep(time.Duration(i) * 15 * time.Millisecond)
+			if err := s.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := s.Kill(); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		if s.PID() == 0 {
+			nothingLeft(t, s.Dir())
+		}
+	}
+}
+
 // Whenever a start is given up, no process is left, and the directory is absent or a whole cluster.
 func TestCancelledStart(t *testing.T) {
 	t.Parallel()
@@ -467,9 +494,7 @@ func TestChildrenOfADeadPostmaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.Done()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	err := s.Restart(ctx)
+	err := s.Restart(t.Context()) // waits some seconds for it to go
 	running := new(localpg.RunningError)
 	if !errors.As(err, &running) || running.PID != 0 {
 		t.Errorf("%v, want a RunningError without a pid", err)
