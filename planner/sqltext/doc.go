@@ -6,6 +6,7 @@
 //
 // The governing idea: the rules are those of src/backend/parser/scan.l of PostgreSQL 17 with
 // standard_conforming_strings on, in an encoding where no byte below 0x80 is part of a longer character
-// (true of every server encoding). What the lexer can't read is an error value; whoever gets one asks
+// (true of every server encoding, not of client encodings such as SJIS). Older servers refuse some of what
+// it reads (1_000, 0x1F), as they refuse it from anyone. What the lexer can't read is an error value; whoever gets one asks
 // the real parser for PostgreSQL's own message.
 package sqltext

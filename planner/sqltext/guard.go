@@ -115,7 +115,7 @@ func (l GuardLimits) withDefaults() GuardLimits {
 	if l.Height <= 0 {
 		l.Height = DefaultGuardHeight
 	}
-	l.Nesting = min(l.Nesting, MaxNesting)
+	l.Bytes, l.Nesting = min(l.Bytes, math.MaxInt32), min(l.Nesting, MaxNesting)
 	return l
 }
 

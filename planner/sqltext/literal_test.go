@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	pg_query "github.com/pganalyze/pg_query_go/v6"
 	"pgregory.net/rapid"
@@ -43,6 +44,9 @@ func pgValue(literal string) (string, bool) {
 // compareValue holds the value of a text that is one literal against PostgreSQL's.
 func compareValue(t fataler, text string) {
 	t.Helper()
+	if !utf8.ValidString(text) { // pg_query can't hand it out, and a server refuses it before its lexer
+		return
+	}
 	tokens, joined, err := allTokens([]byte(text))
 	if err != nil || joined || len(tokens) != 1 || tokens[0].Kind != LiteralToken {
 		return
@@ -61,7 +65,7 @@ func compareValue(t fataler, text string) {
 		return
 	case l.Kind == Integer:
 		n, ok := l.Int64([]byte(text))
-		if want, err := strconv.ParseInt(text, 10, 64); !ok || err != nil || n != want {
+		if want, err := strconv.ParseInt(text[l.Start:l.End], 10, 64); !ok || err != nil || n != want {
 			t.Fatalf("%q: Int64 gives %d, %v", text, n, ok)
 		}
 		return

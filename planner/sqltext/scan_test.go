@@ -243,6 +243,34 @@ func FuzzTokens(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { compareWithPostgres(t, text) })
 }
 
+func TestSkipToClose(t *testing.T) {
+	text := []byte("VALUES (1, f(')', a[2]), \")\" /* ) */), (3)")
+	tokens := NewTokens(text)
+	for {
+		tok, ok := tokens.Next()
+		if !ok {
+			t.Fatal("no parenthesis")
+		}
+		if tok.Is(text, '(') {
+			break
+		}
+	}
+	closing, ok := tokens.SkipToClose()
+	if want := strings.Index(string(text), "), (3"); !ok || int(closing.Start) != want {
+		t.Errorf("closed at %v, %v, want %d", closing, ok, want)
+	}
+	if next, ok := tokens.Next(); !ok || !next.Is(text, ',') {
+		t.Errorf("then %v, %v", next, ok)
+	}
+	rest := NewTokensAt(text, int(closing.End))
+	if next, ok := rest.Next(); !ok || !next.Is(text, ',') {
+		t.Errorf("from there %v, %v", next, ok)
+	}
+	if _, ok := rest.SkipToClose(); ok {
+		t.Error("closed beyond the end")
+	}
+}
+
 func ExampleTokens() {
 	text := []byte("VALUES (1, 'it''s'), ($2::int)")
 	tokens := NewTokens(text)

@@ -133,6 +133,28 @@ func (t *Tokens) Next() (Token, bool) {
 	return Token{}, false
 }
 
+// SkipToClose gives the parenthesis or bracket that closes the one that Next gave last, and goes on behind
+// it. It is false where the text ends before.
+func (t *Tokens) SkipToClose() (Token, bool) {
+	for depth := 1; ; {
+		tok, ok := t.Next()
+		if !ok {
+			return Token{}, false
+		}
+		if tok.Kind != Punctuation {
+			continue
+		}
+		switch t.text[tok.Start] {
+		case '(', '[':
+			depth++
+		case ')', ']':
+			if depth--; depth == 0 {
+				return tok, true
+			}
+		}
+	}
+}
+
 func (t *Tokens) token(kind TokenKind, start, end int) (Token, bool) {
 	t.pos = end
 	return Token{Start: int32(start), End: int32(end), Kind: kind}, true
