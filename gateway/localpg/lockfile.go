@@ -20,6 +20,8 @@ var ErrRunning = errors.New("a PostgreSQL server is running there")
 type RunningError struct {
 	Dir string
 	PID int // of the postmaster; 0 if it is dead, and what it left keeps a new one from starting
+
+	leaving bool // what it left are processes, which may be about to end
 }
 
 func (e *RunningError) Error() string {
@@ -118,7 +120,8 @@ func StopOrphan(ctx context.Context, dir string) error {
 }
 
 // dropStaleLock removes a dead server's pid file if its process id has gone to another program since, which is common
-// after a restart of a container. PostgreSQL, which only asks whether such a process exists, would refuse to start.
+// after a restart of a container, or is that of a zombie which nobody reaps. PostgreSQL, which only asks whether such
+// a process exists, would refuse to start. That no server lives in the directory is known before.
 func dropStaleLock(dir string) error {
 	f, err := readLockFile(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,8 +130,13 @@ func dropStaleLock(dir string) error {
 	if err != nil {
 		return err
 	}
-	if in, err := worksIn(f.pid, dir); err != nil || in {
-		return nil // nobody has that id, so PostgreSQL goes on by itself; or we can't say whose it is
+	if f.pid <= 0 || syscall.Kill(f.pid, 0) != nil {
+		return nil // PostgreSQL goes on by itself
+	}
+	switch in, err := worksIn(f.pid, dir); {
+	case errors.Is(err, fs.ErrNotExist): // a zombie works nowhere
+	case err != nil || in:
+		return nil // we can't say whose it is
 	}
 	releaseSharedMemory(f)
 	if err := os.Remove(filepath.Join(dir, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -166,23 +166,31 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 	rootOnly(t)
 	dir := pgtest.Dir(t)
 	self := copyOfSelf(t, dir)
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, errU := strconv.Atoi(u.Uid)
-	gid, errG := strconv.Atoi(u.Gid)
-	if errU != nil || errG != nil {
-		t.Fatal(errU, errG)
-	}
+	uid, gid := postgresUser(t)
 	cmd := exec.CommandContext(t.Context(), self, "-test.run", "^(TestStopAndRestart|TestUnwritableDirectory|TestLiveServerIsNotAdopted)$", "-test.v")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Count(out, []byte("--- PASS")) != 3 {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+func postgresUser(t *testing.T) (uid, gid uint32) {
+	t.Helper()
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(id string) uint32 {
+		n, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uint32(n)
+	}
+	return number(u.Uid), number(u.Gid)
 }
 
 func TestUnwritableDirectory(t *testing.T) {

@@ -235,15 +235,15 @@ func (s *Server) launchAfter(ctx context.Context, passes func(error) bool) error
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-// leaving says that children of a killed postmaster are still there, which end when they see that it is dead.
+// leaving says that processes of a dead postmaster still have its memory, which end when they see that it is dead.
 func leaving(err error) bool {
 	running := new(RunningError)
-	return errors.As(err, &running) && running.PID == 0 && len(strays(running.Dir)) > 0
+	return errors.As(err, &running) && running.leaving
 }
 
 // passing is leaving, or that our port was given to somebody's connection while the server was down.
@@ -316,9 +316,11 @@ func (s *Server) startError(p *process, logAt int64) error {
 		return errors.Join(p.err, err)
 	}
 	switch {
-	case dirTaken.MatchString(text) || memoryTaken.MatchString(text):
+	case dirTaken.MatchString(text):
 		pid, _ := Running(s.opts.Dir) // 0 too if the file has gone since
 		return &RunningError{Dir: s.opts.Dir, PID: pid}
+	case memoryTaken.MatchString(text):
+		return &RunningError{Dir: s.opts.Dir, leaving: true}
 	case portTaken.MatchString(text):
 		return portError(s.port)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -508,40 +509,63 @@ func TestChildrenOfADeadPostmaster(t *testing.T) {
 	}
 }
 
-// After a restart of a container the process ids are given out anew, and a pid file may name another server's.
-func TestStalePidFileOfAReusedPid(t *testing.T) {
+// After a restart of a container the process ids are given out anew, and a pid file may name another server's. Where
+// nobody reaps, it may name a zombie.
+func TestStalePidFile(t *testing.T) {
 	t.Parallel()
 	linuxOnly(t)
 	s, other := pgtest.NewServer(t, nil), pgtest.Server(t)
 	do(t, s, "CREATE TABLE t AS SELECT 1 AS v")
-	if err := s.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(s.Dir(), "postmaster.pid")
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), "\n")
-	if err := os.WriteFile(file, []byte(strconv.Itoa(other.PID())+"\n"+rest), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if pid, err := localpg.Running(s.Dir()); pid != 0 || err != nil {
-		t.Errorf("Running: %d %v", pid, err)
-	}
-	if err := s.Restart(t.Context()); !errors.Is(err, localpg.ErrRunning) {
-		t.Errorf("%v, want ErrRunning", err)
-	}
-	if err := localpg.StopOrphan(t.Context(), s.Dir()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Restart(t.Context()); err != nil {
-		t.Fatal(err)
+	for name, pid := range map[string]int{"another server": other.PID(), "a zombie": zombie(t)} {
+		if err := s.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(s.Dir(), "postmaster.pid")
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "\n")
+		if err := os.WriteFile(file, []byte(strconv.Itoa(pid)+"\n"+rest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if pid, err := localpg.Running(s.Dir()); pid != 0 || err != nil {
+			t.Errorf("%s: Running: %d %v", name, pid, err)
+		}
+		if err := s.Restart(t.Context()); !errors.Is(err, localpg.ErrRunning) {
+			t.Errorf("%s: %v, want ErrRunning", name, err)
+		}
+		if err := localpg.StopOrphan(t.Context(), s.Dir()); err != nil {
+			t.Fatal(name, err)
+		}
+		if err := s.Restart(t.Context()); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := show(t, s, "SELECT v::text FROM t"); got != "1" {
+			t.Error(name, got)
+		}
 	}
 	if other.PID() == 0 {
 		t.Error("the other server was stopped")
 	}
-	if got := show(t, s, "SELECT v::text FROM t"); got != "1" {
-		t.Error(got)
+}
+
+// zombie returns the id of a process of PostgreSQL's user that has exited and is reaped at the end of the test.
+func zombie(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("true")
+	cmd.Dir = "/"
+	if os.Geteuid() == 0 {
+		uid, gid := postgresUser(t)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
 	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cmd.Process.Pid
 }
