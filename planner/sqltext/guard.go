@@ -63,8 +63,8 @@ func (l *level) endChain() {
 // operators is at most as high as it has operators, above its highest operand; commas, AND, OR, WHEN and
 // semicolons make lists, not height, so lists may be of any length that Bytes and Tokens allow.
 //
-// It gives nil, ErrTooLong, ErrTooManyTokens, ErrTooDeep, ErrTooComplex or ErrJoinedString. A text that the lexer can't
-// read is nil if it was within the limits so far: the parser refuses it at the same place.
+// It gives nil, ErrTooLong, ErrTooManyTokens, ErrTooDeep, ErrTooComplex or ErrJoinedString. A text that
+// the lexer can't read is nil if it was within the limits so far: the parser refuses it at the same place.
 func Guard(text []byte, limits GuardLimits) error {
 	var g guard
 	return g.run(text, limits.withDefaults())
