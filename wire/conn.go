@@ -55,6 +55,9 @@ func NewConn(nc net.Conn, limitBytes int) *Conn {
 	return &Conn{nc: nc, limit: limitBytes}
 }
 
+// SetLimit changes the limit of a message's length word, in bytes.
+func (c *Conn) SetLimit(limitBytes int) { c.limit = limitBytes }
+
 // NetConn returns the connection below, for deadlines and addresses.
 func (c *Conn) NetConn() net.Conn { return c.nc }
 
@@ -275,7 +278,9 @@ func (c *Conn) handOver(flush bool) error {
 	c.run = c.r
 	if len(b) == 0 {
 		if flush {
-			return c.dst.Flush()
+			if err := c.dst.Flush(); err != nil {
+				return &RelayError{err}
+			}
 		}
 		return nil
 	}

@@ -50,7 +50,8 @@ type Conn struct {
 	usedAt   time.Time
 	prepared map[uint64]*list.Element // by statement, of recent
 	recent   *list.List               // of uint64, the latest first
-	Unnamed  uint64                   // the statement that the unnamed one holds; 0: none or unknown
+	doubtful []uint64
+	Unnamed  uint64 // the statement that the unnamed one holds; 0: none or unknown
 
 	cancel sync.Mutex // held while a cancel request is under way
 }
@@ -139,6 +140,7 @@ func (c *Conn) Send(b []byte) error {
 // SendQuery appends a simple Query.
 func (c *Conn) SendQuery(sql string) {
 	c.SetOut(wire.AppendQuery(c.Out(), sql))
+	c.Unnamed = 0 // a simple Query destroys the unnamed statement
 	c.Ready++
 }
 
@@ -169,7 +171,7 @@ func (c *Conn) ReadResult() (*Result, error) {
 		body := m[5:]
 		switch m[0] {
 		case 'D':
-			res.Rows = append(res.Rows, decodeRow(body))
+			res.Rows = append(res.Rows, DecodeRow(body))
 		case 'C':
 			tag, _ := wire.DecodeCommandComplete(body)
 			res.Tags = append(res.Tags, string(tag))
@@ -221,7 +223,7 @@ func (c *Conn) QueryTimeout(sql string, d time.Duration) (*Result, error) {
 	return c.Query(sql)
 }
 
-func decodeRow(body []byte) [][]byte {
+func DecodeRow(body []byte) [][]byte {
 	if len(body) < 2 {
 		return nil
 	}
@@ -270,6 +272,23 @@ func (c *Conn) Remember(id uint64) (evicted uint64) {
 	}
 	c.prepared[id] = c.recent.PushFront(id)
 	return evicted
+}
+
+// Doubt notes that a statement may or may not be prepared, after a batch that
+// failed. It is closed before it is prepared again.
+func (c *Conn) Doubt(id uint64) {
+	c.Forget(id)
+	if c.Broken {
+		return
+	}
+	c.doubtful = append(c.doubtful, id)
+}
+
+// Doubtful returns the statements to be closed, and forgets them.
+func (c *Conn) Doubtful() []uint64 {
+	d := c.doubtful
+	c.doubtful = nil
+	return d
 }
 
 // Forget notes that a statement is not there, or may not be.

@@ -376,3 +376,22 @@ func stale(c *Conn) bool {
 	})
 	return err != nil || bad
 }
+
+// Stats are the numbers of one pool.
+type Stats struct {
+	Shard, Role         string
+	Open, Idle, Waiting int // connections; clients that wait for one
+}
+
+// Stats returns the numbers of all pools.
+func (p *Pools) Stats() []Stats {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var out []Stats
+	for k, pool := range p.pools {
+		pool.mu.Lock()
+		out = append(out, Stats{p.Shards[k.shard].Name, k.role, pool.open, len(pool.idle), len(pool.waiters)})
+		pool.mu.Unlock()
+	}
+	return out
+}

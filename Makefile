@@ -1,0 +1,44 @@
+# Everything is built and tested by these targets; nothing has to be prepared.
+GO ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build run test check unit race test-drivers bench clean
+
+build: deps-compiler
+	$(GO) build -o bin/shardgate .
+
+# A cluster of four shards on this machine: make run ARGS="--shards 2"
+run: deps build
+	exec bin/shardgate dev $(ARGS)
+
+test: deps check unit race test-drivers
+
+# Formatting and static analysis.
+check: deps-compiler
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+unit: deps
+	$(GO) test -timeout 10m ./...
+
+# The packages where goroutines meet, once more under the race detector.
+race: deps
+	$(GO) test -race -short -timeout 10m ./gateway/... ./planner ./wire
+
+# The drivers of other languages; their runtimes are installed when missing.
+test-drivers: deps build
+	scripts/install.sh drivers
+	$(GO) test -timeout 10m -tags drivers ./gateway/drivers
+
+bench: deps
+	$(GO) run ./bench $(ARGS)
+
+.PHONY: deps deps-compiler
+deps: deps-compiler
+	@scripts/install.sh postgres
+deps-compiler:
+	@scripts/install.sh compiler
+
+clean:
+	rm -rf bin

@@ -1,0 +1,102 @@
+package exec
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// HashByShard computes the hash of a value on a shard. The value is read as type
+// from (0: the key's own), and converted to the key's type with its modifier.
+func HashByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (uint64, *wire.Error) {
+	source := t
+	if o, ok := shardmap.KeyTypeOfOID(from); ok {
+		source = o
+	}
+	expr := "CAST($1 AS " + modified(t, typmod) + ")"
+	format := int16(wire.FormatText)
+	if binary {
+		format = wire.FormatBinary
+	}
+	out := wire.AppendParse(c.Out(), "", "SELECT "+t.HashSQL(expr), []uint32{source.OID()})
+	out = wire.AppendBind(out, "", "", []int16{format}, [][]byte{value}, []int16{wire.FormatText})
+	out = wire.AppendExecute(out, "", 0)
+	c.SetOut(wire.AppendSync(out))
+	c.Ready++
+	c.Unnamed = 0
+	if err := c.Flush(); err != nil {
+		c.Fail(err)
+		return 0, (&pool.Lost{Shard: c.Shard.Name, Err: err}).Wire()
+	}
+	res, err := c.ReadResult()
+	if err != nil {
+		e := *wire.AsError(err)
+		e.Position = 0
+		return 0, &e
+	}
+	h, err := strconv.ParseInt(res.Value(0), 10, 64)
+	if err != nil {
+		return 0, wire.Errorf(wire.InternalError, "a shard gave no hash for the key")
+	}
+	return uint64(h), nil
+}
+
+// modified is a type's name with its modifier.
+func modified(t shardmap.KeyType, typmod int32) string {
+	name := t.SQLName()
+	switch {
+	case typmod < 0:
+		return name
+	case t == shardmap.KeyVarchar || t == shardmap.KeyBpchar:
+		return fmt.Sprintf("%s(%d)", name, typmod-4)
+	case t == shardmap.KeyTimestamp:
+		return fmt.Sprintf("timestamp(%d)", typmod)
+	case t == shardmap.KeyTimestamptz:
+		return fmt.Sprintf("timestamptz(%d)", typmod)
+	}
+	return name
+}
+
+// ParameterTypes asks a shard which types it gives a statement's parameters.
+func ParameterTypes(c *pool.Conn, text []byte, oids []uint32) ([]uint32, *wire.Error) {
+	out := wire.AppendParse(c.Out(), "", text, oids)
+	out = wire.AppendDescribe(out, wire.Statement, "")
+	c.SetOut(wire.AppendSync(out))
+	c.Ready++
+	c.Unnamed = 0
+	if err := c.Flush(); err != nil {
+		return nil, c.Fail(err).(*pool.Lost).Wire()
+	}
+	var types []uint32
+	var failed *wire.Error
+	for c.Ready > 0 {
+		m, err := c.Read()
+		if err != nil {
+			return nil, c.Fail(err).(*pool.Lost).Wire()
+		}
+		switch m[0] {
+		case 't':
+			d, err := wire.DecodeParameterDescription(m[5:])
+			if err != nil {
+				return nil, c.Fail(err).(*pool.Lost).Wire()
+			}
+			types = make([]uint32, d.Len())
+			for i := range types {
+				types[i] = d.OID(i)
+			}
+		case 'E':
+			e, err := wire.ParseError(m[5:])
+			if err != nil {
+				return nil, c.Fail(err).(*pool.Lost).Wire()
+			}
+			failed = e
+		case 'Z':
+			c.Ready--
+			c.Status = m[5]
+		}
+	}
+	return types, failed
+}

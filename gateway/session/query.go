@@ -1,0 +1,460 @@
+package session
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// simpleQuery answers a Query message. m is valid until the next read from the
+// client.
+func (s *Session) simpleQuery(m []byte) error {
+	text, err := wire.DecodeQuery(m[5:])
+	if err != nil {
+		s.tell(asError(err))
+		return s.ready()
+	}
+	s.run.Failed = nil
+	delete(s.portals, "")
+	delete(s.stmts, "")
+	st, lits, parsed, err := s.plannerNow().Plan(text, &s.scan)
+	switch {
+	case errors.Is(err, planner.ErrSeveral):
+		err = s.several(parsed.Pieces())
+	case err != nil:
+		s.tell(asError(err))
+		err = nil
+	default:
+		var answered bool
+		if answered, err = s.statement(st, text, lits, m); answered {
+			return err
+		}
+	}
+	if err != nil && !errors.Is(err, errStatementFailed) {
+		return err
+	}
+	if s.tx != nil && !s.tx.explicit {
+		if err := s.endImplicit(); err != nil {
+			return err
+		}
+	}
+	return s.ready()
+}
+
+// endImplicit ends an implicit block at the end of a Query or a batch.
+func (s *Session) endImplicit() error {
+	if s.tx.failed {
+		s.rollback()
+		return nil
+	}
+	if err := s.commitImplicit(); err != nil && !errors.Is(err, errStatementFailed) {
+		return err
+	}
+	return nil
+}
+
+// several runs the statements of one Query in an implicit transaction block, as
+// PostgreSQL does, up to the first that fails.
+func (s *Session) several(pieces []string) error {
+	for i, piece := range pieces {
+		if s.tx == nil {
+			s.begin(false)
+		}
+		text := []byte(piece)
+		st, lits, _, err := s.plannerNow().Plan(text, &s.scan)
+		if err != nil {
+			s.tell(asError(err))
+			return nil
+		}
+		last := i == len(pieces)-1
+		if c, ok := st.Node.(*planner.Control); ok {
+			if s.refusedInFailed(st) {
+				return nil
+			}
+			if err := s.control(c, piece); err != nil {
+				if errors.Is(err, errStatementFailed) && s.tx != nil {
+					s.tx.failed = true
+				}
+				return err
+			}
+			continue
+		}
+		if s.refusedInFailed(st) {
+			return nil
+		}
+		if err := s.inBlock(st, text, lits, last); err != nil {
+			return err
+		}
+		if s.run.Failed != nil || s.tx != nil && s.tx.failed {
+			return errStatementFailed
+		}
+	}
+	return nil
+}
+
+// refusedInFailed refuses everything but the end of a failed transaction.
+func (s *Session) refusedInFailed(st *planner.Statement) bool {
+	if s.tx == nil || !s.tx.failed {
+		return false
+	}
+	if c, ok := st.Node.(*planner.Control); ok {
+		switch c.Kind {
+		case planner.Commit, planner.Rollback, planner.RollbackTo, planner.Empty:
+			return false
+		}
+	}
+	s.client.SetOut(inFailed.Append(s.client.Out()))
+	return true
+}
+
+var inFailed = wire.Errorf(wire.InFailedTransaction, "current transaction is aborted, commands ignored until end of transaction block")
+
+// statement runs the only statement of a Query. answered says that the client has
+// had everything, ReadyForQuery included.
+func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.Literal, frame []byte) (answered bool, err error) {
+	if s.refusedInFailed(st) {
+		return false, nil
+	}
+	if c, ok := st.Node.(*planner.Control); ok {
+		return false, s.control(c, string(text))
+	}
+	if s.tx != nil {
+		return false, s.inBlock(st, text, lits, true)
+	}
+	node, shards, err := s.resolve(st, text, lits, nil)
+	if err != nil {
+		s.tell(asError(err))
+		return false, nil
+	}
+	if len(shards) == 1 && !st.HoldsSession && st.TempTable == "" && !st.SchemaChange && simple(node) {
+		return true, s.relay(st, shards[0], frame)
+	}
+	if st.NoTransaction || !st.Writes && !st.HoldsSession && st.TempTable == "" {
+		return false, s.outside(st, node, shards, text, frame)
+	}
+	s.begin(false)
+	if err := s.inBlock(st, text, lits, true); err != nil {
+		return false, err
+	}
+	return false, nil
+}
+
+// simple says whether a plan that leads to one shard needs nothing but its text
+// sent there.
+func simple(n planner.Node) bool {
+	switch n.(type) {
+	case *planner.Route, *planner.Scatter, *planner.Cursor, *planner.Split:
+		return true
+	}
+	return false
+}
+
+// relay sends a Query to one shard, outside a transaction block, and its answer to
+// the client: the hottest path of the gateway.
+func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
+	c, err := s.acquire(shard)
+	if err != nil {
+		s.tell(asError(err))
+		return s.ready()
+	}
+	c.SetOut(append(c.Out(), frame...))
+	c.Ready++
+	c.Unnamed = 0
+	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Final: true})
+	err = s.run.Run(true)
+	c.Tainted = c.Tainted || st.Taints
+	failed := s.run.Failed
+	s.release(c)
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		return s.ready()
+	}
+	return nil
+}
+
+// outside runs a statement on several shards outside a transaction block: it
+// only reads, or it can't be in one.
+func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text, frame []byte) error {
+	var conns []*pool.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Tainted = c.Tainted || st.Taints
+			s.release(c)
+		}
+	}()
+	for _, shard := range shards {
+		c, err := s.acquire(shard)
+		if err != nil {
+			s.run.Run(false)
+			s.tell(asError(err))
+			return nil
+		}
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		c.SetOut(append(c.Out(), frame...))
+		c.Ready++
+		c.Unnamed = 0
+	}
+	s.run.Add(s.queryOp(node, conns))
+	if err := s.run.Run(false); err != nil {
+		return err
+	}
+	if st.SchemaChange && s.run.Failed == nil {
+		s.reload()
+	}
+	return nil
+}
+
+// queryOp is the operation of a simple query on several shards.
+func (s *Session) queryOp(node planner.Node, conns []*pool.Conn) exec.Op {
+	op := exec.Op{Kind: exec.Query, Conns: conns}
+	switch n := node.(type) {
+	case *planner.Scatter:
+		op.Merge = n.Merge
+	case *planner.Broadcast:
+		op.Merge = n.Merge
+	case *planner.CopyOut:
+		op.Header = n.Header
+	case *planner.CopyIn:
+		op.Merge = copyMerge(n)
+		op.Copy = s.splitter(n, conns)
+	}
+	return op
+}
+
+// copyMerge: the count of a reference table's rows is one copy's.
+func copyMerge(n *planner.CopyIn) planner.Merge {
+	if n.Types == nil {
+		return planner.First
+	}
+	return planner.Concat
+}
+
+// splitter divides COPY data among connections, which are in the order of shards.
+func (s *Session) splitter(n *planner.CopyIn, conns []*pool.Conn) *exec.Splitter {
+	at := make([]int, len(s.host.Pools.Shards))
+	for i, c := range conns {
+		at[c.Shard.Index] = i
+	}
+	snap := s.snap
+	return &exec.Splitter{Plan: n, ASCIIOnly: s.asciiOnly(), Target: func(slot shardmap.Slot) int { return at[snap.ShardOf(slot)] }}
+}
+
+// inBlock runs a statement in the transaction block. The last one of an implicit
+// block keeps its CommandComplete until the commit, as PostgreSQL does.
+func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Literal, last bool) error {
+	node, shards, err := s.resolve(st, text, lits, nil)
+	if err != nil {
+		s.tell(asError(err))
+		return errStatementFailed
+	}
+	if st.NoTransaction {
+		s.tell(wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(text)))
+		return errStatementFailed
+	}
+	if err := s.refuseReference(node); err != nil {
+		s.tell(err)
+		return errStatementFailed
+	}
+	hold := last && !s.tx.explicit
+	tag, err := s.runInBlock(st, node, shards, text, hold)
+	if err != nil || s.run.Failed != nil {
+		if s.tx != nil && s.run.Failed != nil {
+			s.tx.failed = true
+			return errStatementFailed
+		}
+		return err
+	}
+	s.afterStatement(st, shards)
+	if hold {
+		s.tx.schema = s.tx.schema || st.SchemaChange
+		if err := s.commitImplicit(); err != nil {
+			return err
+		}
+		if tag.Verb != "" {
+			s.client.SetOut(tag.Append(s.client.Out()))
+		}
+		return nil
+	}
+	s.tx.schema = s.tx.schema || st.SchemaChange
+	if st.SchemaChange {
+		// Later statements of the transaction are planned by the schema that
+		// other sessions see; what they name is mostly decided by rules.
+		s.replan()
+	}
+	return nil
+}
+
+// refuseReference refuses writes of reference tables where the copies could come
+// to differ: with a snapshot taken at another moment on each shard.
+func (s *Session) refuseReference(node planner.Node) *wire.Error {
+	b, ok := node.(*planner.Broadcast)
+	if !ok || len(b.LockReference) == 0 {
+		return nil
+	}
+	level := s.tx.level
+	if level == "" {
+		level, _ = s.vars.Get("default_transaction_isolation")
+	}
+	if level == "repeatable read" || level == "serializable" {
+		return wire.Errorf(wire.FeatureNotSupported, "a reference table can't be changed in a transaction at %s yet", strings.ToUpper(level)).
+			WithDetail("The shards' snapshots are taken at different moments, so that the copies could come to differ.").
+			WithHint("Use READ COMMITTED.")
+	}
+	return nil
+}
+
+// firstWord is the statement's verb for an error message.
+func firstWord(text []byte) string {
+	f := strings.Fields(string(text))
+	if len(f) == 0 {
+		return ""
+	}
+	return strings.ToUpper(f[0])
+}
+
+// runInBlock sends a statement to its shards inside the block.
+func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, hold bool) (exec.Tag, error) {
+	var conns []*pool.Conn
+	for _, shard := range shards {
+		c, err := s.join(shard, st.Writes)
+		if err != nil {
+			s.run.Run(false)
+			s.tell(asError(err))
+			return exec.Tag{}, errStatementFailed
+		}
+		c.Tainted = c.Tainted || st.Taints
+		conns = append(conns, c)
+	}
+	if b, ok := node.(*planner.Broadcast); ok && (b.HomeFirst || len(b.LockReference) > 0) && len(conns) > 1 {
+		return s.homeFirst(b, conns, text, hold)
+	}
+	if sp, ok := node.(*planner.Split); ok && len(conns) > 1 {
+		s.sendSplit(sp, conns)
+		s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, HoldTag: hold, Order: s.order(sp, conns)})
+	} else {
+		for _, c := range conns {
+			c.SetOut(wire.AppendQuery(c.Out(), text))
+			c.Ready++
+			c.Unnamed = 0
+		}
+		op := s.queryOp(node, conns)
+		op.HoldTag = hold
+		s.run.Add(op)
+	}
+	err := s.run.Run(false)
+	return s.run.Tag, err
+}
+
+// homeFirst runs a statement on the home shard, and when it has succeeded there
+// on the others: writers that meet do so on the home shard first, and wait there.
+func (s *Session) homeFirst(b *planner.Broadcast, conns []*pool.Conn, text []byte, hold bool) (exec.Tag, error) {
+	if err := s.lockReference(b, conns); err != nil || s.run.Failed != nil {
+		return exec.Tag{}, err
+	}
+	conns[0].SendQuery(string(text))
+	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns[:1], HoldTag: true, Merge: planner.First})
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return exec.Tag{}, err
+	}
+	tag := s.run.Tag
+	for _, c := range conns[1:] {
+		c.SendQuery(string(text))
+	}
+	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns[1:], Hidden: true, Merge: planner.First})
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return exec.Tag{}, err
+	}
+	if !hold && tag.Verb != "" {
+		s.client.SetOut(tag.Append(s.client.Out()))
+	}
+	return tag, nil
+}
+
+// lockReference locks reference tables on every shard, the home shard first.
+func (s *Session) lockReference(b *planner.Broadcast, conns []*pool.Conn) error {
+	if len(b.LockReference) == 0 {
+		return nil
+	}
+	sql := "LOCK TABLE " + strings.Join(b.LockReference, ",") + " IN SHARE ROW EXCLUSIVE MODE"
+	for _, part := range [][]*pool.Conn{conns[:1], conns[1:]} {
+		for _, c := range part {
+			c.SendQuery(sql)
+		}
+		s.run.Add(exec.Op{Kind: exec.Query, Conns: part, Hidden: true, Merge: planner.First})
+		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendSplit sends each shard its rows of an INSERT.
+func (s *Session) sendSplit(sp *planner.Split, conns []*pool.Conn) {
+	for i, c := range conns {
+		sql, _ := exec.SplitText(nil, sp, &s.values, s.rowsOf(i), nil)
+		c.SendQuery(string(sql))
+	}
+}
+
+// rowsOf are the rows of the Split resolved last that go to its i-th shard.
+func (s *Session) rowsOf(i int) []int {
+	var rows []int
+	for r, t := range s.rowTargets {
+		if int(t) == i {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// order says for each row of the Split which connection has it, if the answers
+// can be put back in the rows' order.
+func (s *Session) order(sp *planner.Split, conns []*pool.Conn) []uint8 {
+	if !sp.KeepsOrder || len(conns) > 255 {
+		return nil
+	}
+	return s.rowTargets
+}
+
+// afterStatement notes what a statement that has succeeded in the block leaves
+// on its connection.
+func (s *Session) afterStatement(st *planner.Statement, shards []int) {
+	if st.Cursor != "" {
+		if s.cursors == nil {
+			s.cursors, s.holdable = map[string]int{}, map[string]bool{}
+		}
+		s.cursors[st.Cursor] = shards[0]
+		s.holdable[st.Cursor] = st.HoldsSession
+	}
+	if !st.HoldsSession && st.TempTable == "" {
+		return
+	}
+	for _, shard := range shards {
+		p := s.tx.parts[shard]
+		if s.held[shard] == nil {
+			s.hold(p.conn)
+			if s.tx.held == nil {
+				s.tx.held = map[int]bool{}
+			}
+			s.tx.held[shard] = true
+		}
+		p.unpreparable = true
+	}
+	if st.TempTable != "" {
+		if s.temp == nil {
+			s.temp = map[string]bool{}
+		}
+		s.temp[st.TempTable] = true
+		s.replan()
+	}
+}

@@ -1,0 +1,214 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// resolve finds the shards of a plan with the values at hand. The node returned
+// is the plan's own, or its alternative for several shards. The slice of shards
+// is valid until the next call.
+func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Literal, bind *wire.Bind) (planner.Node, []int, error) {
+	v := &s.values
+	v.Text, v.Literals, v.Bind, v.ASCIIOnly = text, lits, bind, s.asciiOnly()
+	return s.place(st.Node)
+}
+
+// asciiOnly says whether text beyond ASCII comes in another encoding than the
+// servers'.
+func (s *Session) asciiOnly() bool {
+	e, ok := s.run.Reported["client_encoding"]
+	return ok && e != s.run.Reported["server_encoding"] && e != "SQL_ASCII"
+}
+
+func (s *Session) onShard(shard int) []int {
+	s.one[0] = shard
+	return s.one[:]
+}
+
+func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
+	switch n := node.(type) {
+	case *planner.Route:
+		return s.placeRoute(n)
+	case *planner.Scatter:
+		shards, err := s.prune(n.Pins)
+		return n, shards, err
+	case *planner.Broadcast:
+		shards, err := s.prune(n.Pins)
+		return n, shards, err
+	case *planner.CopyOut:
+		shards, err := s.prune(n.Pins)
+		return n, shards, err
+	case *planner.CopyIn:
+		return n, s.allShards(), nil
+	case *planner.Split:
+		return s.placeSplit(n)
+	case *planner.Cursor:
+		shard, ok := s.cursors[n.Name]
+		if !ok {
+			shard = s.host.Home // PostgreSQL says that there is no such cursor
+		}
+		return n, s.onShard(shard), nil
+	}
+	return node, nil, wire.Errorf(wire.InternalError, "unknown kind of plan")
+}
+
+// allShards lists all shards, the home shard first.
+func (s *Session) allShards() []int {
+	s.shards = append(s.shards[:0], s.host.Home)
+	for i := range s.host.Pools.Shards {
+		if i != s.host.Home {
+			s.shards = append(s.shards, i)
+		}
+	}
+	return s.shards
+}
+
+// prune lists the shards of the pins' alternatives, or all.
+func (s *Session) prune(pins []planner.Pin) ([]int, error) {
+	if len(pins) == 0 {
+		return s.allShards(), nil
+	}
+	set, err := s.values.Slots(&pins[0], s.slots)
+	s.slots = set.Slots
+	if err != nil {
+		return nil, err
+	}
+	s.shards = s.shards[:0]
+	for _, slot := range set.Slots {
+		if shard := s.snap.ShardOf(slot); !slices.Contains(s.shards, shard) {
+			s.shards = append(s.shards, shard)
+		}
+	}
+	if len(s.shards) == 0 {
+		return s.onShard(s.host.Home), nil
+	}
+	return s.shards, nil
+}
+
+func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
+	switch n.Place {
+	case planner.Home:
+		return n, s.onShard(s.host.Home), nil
+	case planner.Any:
+		return n, s.onShard(s.any()), nil
+	}
+	shard := -1
+	nullKey := false
+	for i := range n.Pins {
+		set, err := s.values.Slots(&n.Pins[i], s.slots)
+		s.slots = set.Slots
+		if err != nil {
+			return n, nil, err
+		}
+		if n.Pins[i].Stores && len(set.Slots) < len(n.Pins[i].Keys) {
+			nullKey = true
+		}
+		for _, slot := range set.Slots {
+			at := s.snap.ShardOf(slot)
+			if shard < 0 {
+				shard = at
+			} else if at != shard {
+				return s.elsewhere(n)
+			}
+		}
+	}
+	if nullKey {
+		return n, nil, nullKeyError(n.Pins[0].Table)
+	}
+	if shard < 0 {
+		shard = s.host.Home
+	}
+	if n.KeyChange != nil {
+		if err := s.sameSlot(n); err != nil {
+			return n, nil, err
+		}
+	}
+	return n, s.onShard(shard), nil
+}
+
+func nullKeyError(t *planner.Table) *wire.Error {
+	return wire.Errorf(wire.NotNullViolation, "null value in key column \"%s\" of sharded table \"%s\"", t.Columns[t.Key.Columns[0]].Name, t.Name).
+		WithHint("A row without a key has no shard: give it one.")
+}
+
+// elsewhere is the plan for keys on several shards.
+func (s *Session) elsewhere(n *planner.Route) (planner.Node, []int, error) {
+	if n.Else == nil {
+		if n.Refusal != nil {
+			return n, nil, n.Refusal
+		}
+		return n, nil, wire.Errorf(wire.FeatureNotSupported, "the keys of this statement are on different shards").
+			WithHint("Send a statement for each key.")
+	}
+	return s.place(n.Else)
+}
+
+// sameSlot checks that a new key stays in the slot of the old one.
+func (s *Session) sameSlot(n *planner.Route) error {
+	next, null, err := s.values.Slot(n.KeyChange, n.KeyChange.Keys[0])
+	if err != nil {
+		return err
+	}
+	if null {
+		return nullKeyError(n.KeyChange.Table)
+	}
+	set, err := s.values.Slots(&n.Pins[0], s.slots)
+	s.slots = set.Slots
+	if err != nil {
+		return err
+	}
+	for _, slot := range set.Slots {
+		if slot != next {
+			return wire.Errorf(wire.FeatureNotSupported, "the key of a row of %s can't be changed by UPDATE yet unless the new key is in the same slot", n.KeyChange.Table.String()).
+				WithHint("Delete the row and insert it with the new key, in one transaction.")
+		}
+	}
+	return nil
+}
+
+// placeSplit finds each row's shard. The shards are listed by their first row.
+func (s *Session) placeSplit(n *planner.Split) (planner.Node, []int, error) {
+	pin := planner.Pin{Table: n.Table, Types: n.Types, Stores: true}
+	s.shards = s.shards[:0]
+	s.rowTargets = s.rowTargets[:0]
+	for i := range n.Rows {
+		slot, null, err := s.values.Slot(&pin, n.Rows[i].Key)
+		if err != nil {
+			return n, nil, err
+		}
+		if null {
+			return n, nil, nullKeyError(n.Table)
+		}
+		shard := s.snap.ShardOf(slot)
+		at := slices.Index(s.shards, shard)
+		if at < 0 {
+			at = len(s.shards)
+			s.shards = append(s.shards, shard)
+		}
+		s.rowTargets = append(s.rowTargets, uint8(at))
+	}
+	return n, s.shards, nil
+}
+
+// hashByShard asks the home shard for the hash of a value that can't be read
+// here exactly as PostgreSQL reads it.
+func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (uint64, *wire.Error) {
+	c, err := s.host.Pools.Pool(s.host.Home, s.role).Get()
+	if err != nil {
+		return 0, asError(err)
+	}
+	defer c.Put()
+	if sql := s.vars.Change(c.Vars); sql != "" {
+		if _, err := c.Query(sql); err != nil {
+			return 0, asError(err)
+		}
+	}
+	c.Vars = s.vars
+	return exec.HashByShard(c, t, typmod, value, binary, from)
+}

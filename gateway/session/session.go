@@ -1,0 +1,448 @@
+// Package session is one client's conversation with the gateway: the protocol's
+// state machine, the transaction, the settings, and the prepared statements and
+// portals under the client's own names. It decides what runs where and when;
+// exec carries it out.
+//
+// The governing idea: one goroutine owns a session with its socket, its
+// transaction and its shard connections. Others only signal it, by Cancel and
+// Terminate.
+package session
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shardgate/shardgate/gateway/catalog"
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/gateway/txn"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// Host is what the sessions of a gateway share.
+type Host struct {
+	Pools    *pool.Pools
+	Register *txn.Register
+	Catalog  *catalog.Catalog
+	Home     int
+	Log      *slog.Logger
+
+	// MaxPrepared bounds a client's prepared statements.
+	MaxPrepared int
+
+	texts textTable
+}
+
+// Session is one client's.
+type Session struct {
+	host   *Host
+	client *wire.Conn
+	id     uint32
+	role   string
+
+	run  exec.Runner
+	scan sqltext.Scanner
+
+	vars    *pool.Vars // the client's settings, as of now
+	initial *pool.Vars // as of the start-up packet: what RESET goes back to
+	path    string     // search_path in force, as SHOW prints it
+	base    string     // the role's own search_path
+	local   string     // search_path by SET LOCAL, or ""
+
+	snap    *catalog.Snapshot
+	planner *planner.Planner
+	planned string // the path and the role that planner is for
+	temp    map[string]bool
+
+	tx         *transaction
+	held       map[int]*pool.Conn // connections with state of the client's
+	unfinished map[int]string     // decided commits that a shard has yet to carry out
+	cursors    map[string]int     // shards of SQL cursors; holdable ones survive the transaction
+	holdable   map[string]bool
+
+	stmts   map[string]*prepared
+	portals map[string]*portal
+
+	values     exec.Values
+	slots      []shardmap.Slot
+	shards     []int
+	one        [1]int
+	rowTargets []uint8 // of the Split placed last: each row's position among its shards
+	frames     [][]byte
+	steps      []step
+	bind       wire.Bind
+	parse      wire.Parse
+	pickAny    int
+
+	// Of the extended protocol:
+	skip       bool         // everything up to Sync is discarded
+	inBatch    bool         // a batch has begun and its Sync is yet to come
+	parsed     []parsedOn   // Parse messages sent in the segment
+	batchConns []*pool.Conn // connections used in the segment
+	pendingErr *wire.Error  // why a step could not be sent
+
+	mu     sync.Mutex // protects active and closed
+	active []*pool.Conn
+	closed bool
+}
+
+// New makes the session of an authenticated client. vars are the settings of its
+// start-up packet, reported the ones that it has been told of.
+func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *pool.Vars, reported map[string]string) *Session {
+	s := &Session{host: h, client: client, id: id, role: role, vars: vars, initial: vars, base: searchPath,
+		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
+	s.run.Client, s.run.Reported = client, reported
+	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
+	s.values.Hash = s.hashByShard
+	s.pickAny = int(id)
+	return s
+}
+
+// errTerminate says that the client has said goodbye.
+var errTerminate = errors.New("terminated by the client")
+
+// Serve runs the conversation until the client leaves or breaks the protocol.
+// The connection is closed by the caller.
+func (s *Session) Serve() error {
+	defer s.end()
+	for {
+		h, err := s.client.Peek()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			s.fatal(err)
+			return err
+		}
+		if err := s.message(h.Type); err != nil {
+			if errors.Is(err, errTerminate) {
+				return nil
+			}
+			s.fatal(err)
+			return err
+		}
+	}
+}
+
+// fatal tells the client why the connection ends, if it is the client's doing.
+func (s *Session) fatal(err error) {
+	var we *wire.Error
+	switch {
+	case errors.As(err, &we):
+	case errors.Is(err, wire.ErrMessageLength):
+		we = wire.Fatalf(wire.ProtocolViolation, "%v", err)
+	default:
+		return
+	}
+	e := *we
+	e.Severity = "FATAL"
+	s.client.SetDeadline(time.Now().Add(time.Second))
+	s.client.SetOut(e.Append(s.client.Out()))
+	s.client.Flush()
+}
+
+// message deals with the next message, or batch of messages, by the state that
+// the session is in and the message's type.
+func (s *Session) message(typ byte) error {
+	switch transitions[s.state()].action(typ) {
+	case actQuery:
+		m, err := s.client.Read()
+		if err != nil {
+			return err
+		}
+		return s.simpleQuery(m)
+	case actExtended:
+		return s.extended()
+	case actIgnore:
+		_, err := s.client.Read()
+		return err
+	case actTerminate:
+		return errTerminate
+	default:
+		return wire.Fatalf(wire.ProtocolViolation, "invalid frontend message type %d", typ)
+	}
+}
+
+// plannerNow brings the snapshot and the planner up to date for the next statement.
+func (s *Session) plannerNow() *planner.Planner {
+	snap := s.host.Catalog.Current()
+	path := s.searchPath()
+	if snap == s.snap && path == s.planned {
+		return s.planner
+	}
+	s.snap, s.planned = snap, path
+	if len(s.temp) > 0 {
+		s.planner = snap.PrivatePlanner(s.pathNames(path), s.temp)
+	} else {
+		s.planner = snap.Planner(path, s.roleNow(), s.pathNames)
+	}
+	return s.planner
+}
+
+// replan makes plannerNow begin anew.
+func (s *Session) replan() { s.snap = nil }
+
+// searchPath is the search_path in force.
+func (s *Session) searchPath() string {
+	if s.local != "" {
+		return s.local
+	}
+	if p, ok := s.vars.Get("search_path"); ok {
+		return p
+	}
+	return s.base
+}
+
+func (s *Session) roleNow() string {
+	if r, ok := s.vars.Get("role"); ok && r != "none" {
+		return r
+	}
+	return s.role
+}
+
+// pathNames splits a search_path and resolves "$user".
+func (s *Session) pathNames(path string) []string {
+	var out []string
+	for _, p := range splitIdentifiers(path) {
+		if p == "$user" {
+			p = s.roleNow()
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// splitIdentifiers splits a list of identifiers as PostgreSQL's
+// SplitIdentifierString does.
+func splitIdentifiers(list string) []string {
+	var out []string
+	for i := 0; i < len(list); {
+		for i < len(list) && (list[i] == ' ' || list[i] == ',' || list[i] == '\t' || list[i] == '\n') {
+			i++
+		}
+		if i == len(list) {
+			break
+		}
+		var b strings.Builder
+		if list[i] == '"' {
+			for i++; i < len(list); i++ {
+				if list[i] == '"' {
+					if i+1 < len(list) && list[i+1] == '"' {
+						i++
+					} else {
+						break
+					}
+				}
+				b.WriteByte(list[i])
+			}
+			i++
+			out = append(out, b.String())
+			continue
+		}
+		for i < len(list) && list[i] != ',' && list[i] != ' ' {
+			b.WriteByte(list[i])
+			i++
+		}
+		out = append(out, strings.ToLower(b.String()))
+	}
+	return out
+}
+
+// status is the transaction status of ReadyForQuery.
+func (s *Session) status() byte {
+	switch {
+	case s.tx == nil || !s.tx.explicit:
+		return 'I'
+	case s.tx.failed:
+		return 'E'
+	}
+	return 'T'
+}
+
+// ready sends ReadyForQuery and everything before it.
+func (s *Session) ready() error {
+	s.client.SetOut(wire.AppendReadyForQuery(s.client.Out(), s.status()))
+	return s.client.Flush()
+}
+
+// tell writes an error to the client. The transaction, if any, has failed.
+func (s *Session) tell(e *wire.Error) {
+	if s.tx != nil {
+		s.tx.failed = true
+	}
+	s.client.SetOut(e.Append(s.client.Out()))
+}
+
+// asError makes a planner's refusal, or any other error, one for the client.
+func asError(err error) *wire.Error {
+	var r *planner.Refusal
+	if errors.As(err, &r) {
+		e := wire.Errorf(r.Code, "%s", r.Message)
+		e.Detail, e.Hint, e.Position = r.Detail, r.Hint, int32(r.Position)
+		return e
+	}
+	var lost *pool.Lost
+	if errors.As(err, &lost) {
+		return lost.Wire()
+	}
+	e := wire.AsError(err)
+	if e.IsFatal() {
+		c := *e
+		c.Severity, c.LocalizedSeverity = "ERROR", ""
+		return &c
+	}
+	return e
+}
+
+// track makes a connection reachable for Cancel.
+func (s *Session) track(c *pool.Conn) {
+	s.mu.Lock()
+	s.active = append(s.active, c)
+	s.mu.Unlock()
+}
+
+func (s *Session) untrack(c *pool.Conn) {
+	s.mu.Lock()
+	for i, d := range s.active {
+		if d == c {
+			s.active[i] = s.active[len(s.active)-1]
+			s.active[len(s.active)-1] = nil
+			s.active = s.active[:len(s.active)-1]
+			break
+		}
+	}
+	s.mu.Unlock()
+}
+
+// Cancel asks the shards to cancel what the session is running. It may be called
+// by any goroutine.
+func (s *Session) Cancel() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, c := range s.active {
+		wg.Go(func() { c.Cancel() })
+	}
+	wg.Wait()
+}
+
+// Terminate ends the session from outside: the client's connection is closed, and
+// with that what it waits for.
+func (s *Session) Terminate() {
+	s.mu.Lock()
+	s.closed = true
+	conns := append([]*pool.Conn(nil), s.active...)
+	s.mu.Unlock()
+	s.client.Close()
+	for _, c := range conns {
+		c.NetConn().SetDeadline(time.Now())
+	}
+}
+
+// Idle says whether the session is between transactions, for a shutdown that
+// waits for transactions to end. It is a hint: the answer may be old at once.
+func (s *Session) Idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active) == 0
+}
+
+// acquire gets a connection to a shard that carries the session's settings by the
+// time of the next Run.
+func (s *Session) acquire(shard int) (*pool.Conn, error) {
+	if name, ok := s.unfinished[shard]; ok {
+		// What this session has committed must be there when it reads.
+		if err := s.host.Register.Finish(shard, s.role, name); err != nil {
+			return nil, err
+		}
+		delete(s.unfinished, shard)
+	}
+	c := s.held[shard]
+	if c == nil {
+		var err error
+		if c, err = s.host.Pools.Pool(shard, s.role).Get(); err != nil {
+			return nil, err
+		}
+		s.track(c)
+	} else if c.Broken {
+		s.drop(shard)
+		return nil, &pool.Lost{Shard: c.Shard.Name, Err: io.ErrUnexpectedEOF}
+	}
+	if c.Vars != s.vars {
+		if sql := s.vars.Change(c.Vars); sql != "" {
+			vars := s.vars
+			c.SendQuery(sql)
+			s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true, Done: func() { c.Vars = vars }})
+		} else {
+			c.Vars = s.vars
+		}
+	}
+	return c, nil
+}
+
+// release gives a connection back, unless it holds state of the client's.
+func (s *Session) release(c *pool.Conn) {
+	if s.held[c.Shard.Index] == c {
+		if c.Broken {
+			s.drop(c.Shard.Index)
+		}
+		return
+	}
+	s.untrack(c)
+	c.Put()
+}
+
+// hold keeps a connection for the session.
+func (s *Session) hold(c *pool.Conn) {
+	if s.held == nil {
+		s.held = map[int]*pool.Conn{}
+	}
+	s.held[c.Shard.Index] = c
+}
+
+// drop gives up a held connection, with the state on it.
+func (s *Session) drop(shard int) {
+	c := s.held[shard]
+	if c == nil {
+		return
+	}
+	delete(s.held, shard)
+	if len(s.temp) > 0 && shard == s.host.Home {
+		s.temp = nil
+		s.replan()
+	}
+	c.Tainted = true
+	s.untrack(c)
+	c.Put()
+}
+
+// end gives everything back.
+func (s *Session) end() {
+	if s.tx != nil {
+		s.rollback()
+	}
+	for shard := range s.held {
+		s.drop(shard)
+	}
+}
+
+// any is a shard for what every shard can answer: one that takes part already,
+// or the next in turn.
+func (s *Session) any() int {
+	if s.tx != nil {
+		for i, p := range s.tx.parts {
+			if p != nil {
+				return i
+			}
+		}
+	}
+	s.pickAny++
+	return s.pickAny % len(s.host.Pools.Shards)
+}
