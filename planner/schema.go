@@ -117,11 +117,29 @@ func (t *Table) Column(name string) int {
 	return -1
 }
 
+// KeyTypmod is the type modifier of the key's column i, -1 for none.
+func (t *Table) KeyTypmod(i int) int32 {
+	if i < len(t.Key.Typmods) {
+		return t.Key.Typmods[i]
+	}
+	return -1
+}
+
 // Key is a sharded table's key.
 type Key struct {
 	Columns []int // positions in Table.Columns, in the key's order
 	Types   []shardmap.KeyType
+	// Typmods are the columns' type modifiers (pg_attribute.atttypmod), -1 for none.
+	Typmods []int32
 	Group   string // co-location group: equal keys of one group are on one shard
+}
+
+// keyColumns are the positions of the key's columns, if it has a key.
+func (t *Table) keyColumns() []int {
+	if t.Key == nil {
+		return nil
+	}
+	return t.Key.Columns
 }
 
 // colocated says whether equal keys of a and b are in one slot.
@@ -139,10 +157,12 @@ func colocated(a, b *Key) bool {
 
 // Schema is an immutable snapshot of the home shard's catalog.
 type Schema struct {
-	Version   int64 // counts the DDL statements that gateways have run
-	tables    map[string]map[string]*Table
-	functions map[string]Function
-	rules     Rules
+	Version int64 // counts the DDL statements that gateways have run
+	// Namespaces are the schemas that exist; nil means that all names do.
+	Namespaces map[string]bool
+	tables     map[string]map[string]*Table
+	functions  map[string]Function
+	rules      Rules
 }
 
 // NewSchema makes a snapshot. Function names are unqualified.
@@ -248,7 +268,7 @@ func (e *Env) ruled(schema, name string) *Table {
 // creationSchema is the schema in which an unqualified CREATE makes its object.
 func (e *Env) creationSchema() string {
 	for _, s := range e.SearchPath {
-		if s != "pg_catalog" {
+		if s != "pg_catalog" && (e.Schema.Namespaces == nil || e.Schema.Namespaces[s]) {
 			return s
 		}
 	}

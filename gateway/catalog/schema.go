@@ -98,7 +98,16 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	if err != nil {
 		return nil, err
 	}
-	return planner.NewSchema(version, tables, functions, rules{c.config}), nil
+	schema := planner.NewSchema(version, tables, functions, rules{c.config})
+	res, err := home.QueryTimeout("SELECT nspname FROM pg_namespace", timeout)
+	if err != nil {
+		return nil, fmt.Errorf("reading schemas: %w", err)
+	}
+	schema.Namespaces = map[string]bool{}
+	for _, row := range res.Rows {
+		schema.Namespaces[string(row[0])] = true
+	}
+	return schema, nil
 }
 
 func (c *Catalog) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32, error) {
