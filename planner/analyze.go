@@ -21,23 +21,31 @@ type analysis struct {
 	locals []string // uses of relations that only the home shard has
 	seen   int      // RangeVars accounted for; see complete
 
-	writes     bool // rows may be changed by a function or a nested statement
-	taints     bool
-	volatile   bool // a volatile function is called
-	clock      string
-	shardOwn   string // a function whose value differs between shards, such as pg_backend_pid
-	home       string // a function that has to run on the home shard, such as nextval
-	hold       bool   // a session-level advisory lock
-	opaque     string // a function that may read distributed tables behind the planner's back
-	nestedDML  string // a data-modifying CTE
-	params     int
-	paramNodes map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
-	paramCount map[int]int             // occurrences of $n
-	uncertain  bool                    // a pin was left out for want of a parameter's type
+	writes       bool // rows may be changed by a function or a nested statement
+	taints       bool
+	volatile     bool // a volatile function is called
+	clock        string
+	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
+	home         string // a function that has to run on the home shard, such as nextval
+	hold         bool   // a session-level advisory lock
+	opaque       string // a function that may read distributed tables behind the planner's back
+	unstable     string // what gives other rows on each shard though it reads the same rows there; see shared
+	shared       bool   // the walk is in a subquery without sharded tables, which one PostgreSQL would run once
+	outerAgg     bool   // an aggregate in a subquery may belong to the query around it
+	dated        []int  // literals that are read as a date or a time
+	locks        []*pg.LockingClause
+	textSpecific bool   // the plan depends on a literal's value
+	mixed        bool   // a view over reference and local tables is used
+	nestedDML    string // a data-modifying CTE
+	params       int
+	paramNodes   map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
+	paramCount   map[int]int             // occurrences of $n
+	uncertain    bool                    // a pin was left out for want of a parameter's type
 }
 
 // leaf is one use of a sharded table.
 type leaf struct {
+	rv    *pg.RangeVar
 	table *Table
 	rte   *rte
 	facts *facts
@@ -47,7 +55,9 @@ type leaf struct {
 // rte is an entry of a FROM clause.
 type rte struct {
 	name    string
+	aliased bool
 	table   *Table   // nil unless it is a sharded or reference table
+	view    *Table   // a view over local tables
 	columns []string // by position, as they are visible; nil when unknown
 	leaf    *leaf
 }
@@ -55,10 +65,29 @@ type rte struct {
 // level is one query level: its FROM entries are visible to its expressions and
 // to the levels nested in it.
 type level struct {
-	parent *level
-	rtes   []*rte
-	ctes   map[string]bool
-	merged map[string]column // columns merged by USING; the zero column where neither side has the value
+	parent  *level
+	rtes    []*rte
+	ctes    map[string]bool
+	merged  map[string]column // columns merged by USING; the zero column where neither side has the value
+	hidden  bool              // NATURAL has merged columns that are not known: no unqualified name is certain
+	rows    bool              // the query in it gives the rows of an INSERT
+	unnamed bool              // an entry has a name that is not known: no qualified name of a level outside is certain
+}
+
+// scope is the part of a level that some of its FROM entries make up: what ON
+// and LATERAL see of it. A name that only other entries have is one of the levels
+// around it.
+func (l *level) scope(rtes []*rte) *level {
+	s := &level{parent: l.parent, rtes: slices.Clone(rtes), ctes: l.ctes, hidden: l.hidden, unnamed: l.unnamed}
+	for name, c := range l.merged {
+		if c.rte == nil || slices.Contains(s.rtes, c.rte) {
+			if s.merged == nil {
+				s.merged = map[string]column{}
+			}
+			s.merged[name] = c
+		}
+	}
+	return s
 }
 
 // column is one column of an entry.
@@ -137,13 +166,9 @@ func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
 // statement, and returns its entry.
 func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	a.seen++
-	e := &rte{name: rv.Relname}
-	if rv.Alias != nil {
-		e.name = rv.Alias.Aliasname
-	}
+	e := &rte{name: rangeName(rv), aliased: rv.Alias != nil}
 	if rv.Schemaname == gatewaySchema {
-		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
-			Detail: "The schema holds the gateway's own tables."})
+		refuse(gatewayOwn())
 	}
 	if rv.Schemaname == "" && lvl.cte(rv.Relname) {
 		return e
@@ -156,10 +181,10 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	switch t.Distribution {
 	case Sharded:
 		if t.Key == nil && a.env.Shards > 1 {
-			refuse(&Refusal{Code: "42P01", Message: `relation "` + rv.Relname + `" does not exist`, Position: a.position(rv.Location)})
+			refuse(a.missing(rv))
 		}
 		e.table = t
-		e.leaf = &leaf{table: t, rte: e, level: lvl}
+		e.leaf = &leaf{rv: rv, table: t, rte: e, level: lvl}
 		a.leaves = append(a.leaves, e.leaf)
 	case Reference:
 		e.table = t
@@ -169,6 +194,9 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 			refuse(unsupported("a view over a sharded table can't be queried yet: "+t.String(),
 				"Write the view's query in place of its name."))
 		}
+	case MixedView:
+		e.view, a.mixed = t, true
+		a.locals = append(a.locals, rv.Relname)
 	default:
 		a.locals = append(a.locals, rv.Relname)
 	}
@@ -183,6 +211,16 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 		}
 	}
 	return e
+}
+
+// missing is PostgreSQL's own error for a relation that does not exist.
+func (a *analysis) missing(rv *pg.RangeVar) *Refusal {
+	return &Refusal{Code: "42P01", Message: `relation "` + rv.Relname + `" does not exist`, Position: a.position(rv.Location)}
+}
+
+func gatewayOwn() *Refusal {
+	return &Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
+		Detail: "The schema holds what the gateways keep on the shards."}
 }
 
 func (l *level) cte(name string) bool {
@@ -205,6 +243,12 @@ func (a *analysis) position(offset int32) int {
 // query analyses a SELECT, VALUES or set operation. f holds around it.
 func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 	lvl := &level{parent: parent}
+	if parent != nil && !parent.rows {
+		defer func(outer bool) { a.shared = outer }(a.shared)
+		if a.shared = !a.within(sel); a.shared {
+			a.perhapsUnstable(sel)
+		}
+	}
 	a.with(sel.WithClause, lvl)
 	if sel.IntoClause != nil && sel.IntoClause.Rel != nil {
 		a.into(sel.IntoClause.Rel)
@@ -236,8 +280,14 @@ func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 
 // locking accounts for the names in FOR UPDATE OF, which are not relations but
 // names of FROM entries.
+//
+// Whoever locks rows takes part in the commit: were the shard only read, its
+// locks would go before the other shards have committed. For the same reason
+// copies of a reference table are locked on the home shard only.
 func (a *analysis) locking(clauses []*pg.Node) {
 	for _, c := range clauses {
+		a.writes = true
+		a.locks = append(a.locks, c.GetLockingClause())
 		a.seen += len(c.GetLockingClause().GetLockedRels())
 	}
 }
@@ -248,12 +298,16 @@ func (a *analysis) into(rv *pg.RangeVar) {
 	a.writes = true
 	a.locals = append(a.locals, rv.Relname)
 	a.notDistributed(rv, "SELECT INTO")
+	a.hold = a.hold || a.temporary(rv)
 }
 
 // notDistributed refuses to make a distributed table by a statement that would
 // fill it on one shard only.
 func (a *analysis) notDistributed(rv *pg.RangeVar, what string) {
-	if a.env.Shards == 1 || rv.Relpersistence == "t" {
+	if rv.Schemaname == gatewaySchema {
+		refuse(gatewayOwn())
+	}
+	if a.env.Shards == 1 || a.temporary(rv) {
 		return
 	}
 	schema := rv.Schemaname
@@ -275,17 +329,20 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 	if lvl.ctes == nil {
 		lvl.ctes = map[string]bool{}
 	}
+	if w.Recursive {
+		// They may refer to later ones as well.
+		for _, c := range w.Ctes {
+			lvl.ctes[c.GetCommonTableExpr().Ctename] = true
+		}
+	}
 	for _, c := range w.Ctes {
 		cte := c.GetCommonTableExpr()
-		if w.Recursive {
-			lvl.ctes[cte.Ctename] = true
-		}
 		// A CTE sees the levels around the query, not the query's FROM.
 		inner := &level{parent: lvl.parent, ctes: lvl.ctes}
 		if sel := cte.Ctequery.GetSelectStmt(); sel != nil {
 			a.query(sel, inner, nil)
 		} else {
-			a.nested(cte.Ctequery, inner)
+			a.nested(cte.Ctequery)
 		}
 		if cte.SearchClause != nil || cte.CycleClause != nil {
 			if cte.CycleClause != nil {
@@ -298,14 +355,15 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 }
 
 // nested accounts for a data-modifying statement in a WITH clause: it is taken
-// for what it may touch, without facts.
-func (a *analysis) nested(n *pg.Node, lvl *level) {
+// for what it may touch, without facts. A target is a table even if a CTE has its
+// name, so that no name is taken for a CTE's here.
+func (a *analysis) nested(n *pg.Node) {
 	a.writes = true
 	a.nestedDML = "WITH"
 	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
 		switch v := m.Interface().(type) {
 		case *pg.RangeVar:
-			a.relation(v, lvl)
+			a.relation(v, &level{})
 		case *pg.FuncCall:
 			a.function(v)
 		case *pg.SQLValueFunction:
@@ -325,6 +383,7 @@ type joinTree struct {
 	join        *pg.JoinExpr
 	left, right *joinTree
 	inner       *level // of a join with an alias: its names are not visible outside
+	sees        *level // what the ON condition, or a LATERAL item, sees of the level
 }
 
 // from analyses a FROM clause with its WHERE condition. It returns what holds
@@ -356,16 +415,20 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		if s.Alias != nil {
 			e.name = s.Alias.Aliasname
 		}
+		t := &joinTree{rte: e, sub: s.Subquery.GetSelectStmt(), lateral: s.Lateral, sees: lvl.scope(lvl.rtes)}
 		lvl.rtes = append(lvl.rtes, e)
-		return &joinTree{rte: e, sub: s.Subquery.GetSelectStmt(), lateral: s.Lateral}
+		return t
 	case n.GetRangeFunction() != nil:
 		fn := n.GetRangeFunction()
 		e := &rte{}
 		if fn.Alias != nil {
 			e.name = fn.Alias.Aliasname
+		} else {
+			lvl.unnamed = true // it is named after the function, in most cases
 		}
+		t := &joinTree{rte: e, exprs: fn.Functions, sees: lvl.scope(lvl.rtes)}
 		lvl.rtes = append(lvl.rtes, e)
-		return &joinTree{rte: e, exprs: fn.Functions}
+		return t
 	case n.GetJoinExpr() != nil:
 		j := n.GetJoinExpr()
 		t := &joinTree{join: j}
@@ -379,6 +442,7 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		middle := len(in.rtes)
 		t.right = a.tree(j.Rarg, in)
 		a.mergeColumns(j, in, in.rtes[first:middle], in.rtes[middle:])
+		t.sees = in.scope(in.rtes[first:])
 		if j.Alias != nil {
 			lvl.rtes = append(lvl.rtes, &rte{name: j.Alias.Aliasname})
 		}
@@ -389,6 +453,8 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 	case n.GetRangeTableSample() != nil:
 		s := n.GetRangeTableSample()
 		t := a.tree(s.Relation, lvl)
+		t.sees = lvl.scope(lvl.rtes[:len(lvl.rtes)-1])
+		a.unstable = "TABLESAMPLE"
 		if t.rte != nil && t.rte.leaf != nil && a.env.Shards > 1 {
 			refuse(unsupported("TABLESAMPLE of a sharded table is not supported yet", "Filter by the key, or sample with random() in WHERE."))
 		}
@@ -399,24 +465,39 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 	return nil
 }
 
-// mergeColumns notes what an unqualified name means after USING or NATURAL.
+// mergeColumns notes what an unqualified name means after USING or NATURAL: one
+// side's column, if the other's is of the same family, so that PostgreSQL
+// compares it in that type.
 func (a *analysis) mergeColumns(j *pg.JoinExpr, lvl *level, left, right []*rte) {
+	if j.IsNatural && slices.ContainsFunc(lvl.rtes, func(e *rte) bool { return e.columns == nil }) {
+		lvl.hidden = true
+	}
 	for _, name := range usingColumns(j, left, right) {
 		if lvl.merged == nil {
 			lvl.merged = map[string]column{}
 		}
+		l, r := lvl.side(left, name), lvl.side(right, name)
 		var c column
-		switch j.Jointype {
-		case pg.JoinType_JOIN_INNER, pg.JoinType_JOIN_LEFT:
-			c, _ = among(left, name)
-			if m, ok := lvl.merged[name]; ok {
-				c = m
+		if l.family() == r.family() {
+			switch j.Jointype {
+			case pg.JoinType_JOIN_INNER, pg.JoinType_JOIN_LEFT:
+				c = l
+			case pg.JoinType_JOIN_RIGHT:
+				c = r
 			}
-		case pg.JoinType_JOIN_RIGHT:
-			c, _ = among(right, name)
 		}
 		lvl.merged[name] = c
 	}
+}
+
+// side is the column that a name means within one side of a join; the zero column
+// where that isn't certain.
+func (l *level) side(rtes []*rte, name string) column {
+	if m := l.merged[name]; m.rte != nil && slices.Contains(rtes, m.rte) {
+		return m
+	}
+	c, _ := among(rtes, name)
+	return c
 }
 
 // usingColumns are the names that a join merges.
@@ -464,7 +545,7 @@ func (a *analysis) spread(t *joinTree, lvl *level, f *facts) {
 			in, f = t.inner, nil
 		}
 		on := &facts{outer: f}
-		a.collect(t.join.Quals, in, on)
+		a.collect(t.join.Quals, t.sees, on)
 		a.usingFacts(t, on)
 		left, right := f, f
 		switch t.join.Jointype {
@@ -477,23 +558,20 @@ func (a *analysis) spread(t *joinTree, lvl *level, f *facts) {
 		}
 		a.spread(t.left, in, left)
 		a.spread(t.right, in, right)
-		a.expr(t.join.Quals, in, nil)
+		a.expr(t.join.Quals, t.sees, nil)
 	case t.sub != nil:
 		if t.lateral {
-			a.query(t.sub, lvl, f)
+			a.query(t.sub, t.sees, f)
 		} else {
-			a.query(t.sub, &level{parent: lvl.parent, ctes: lvl.visibleCTEs()}, nil)
+			a.query(t.sub, &level{parent: lvl.parent, ctes: lvl.ctes}, nil)
 		}
 	default:
 		if t.rte.leaf != nil {
 			t.rte.leaf.facts = f
 		}
-		a.exprs(t.exprs, lvl, nil)
+		a.exprs(t.exprs, t.sees, nil)
 	}
 }
-
-// visibleCTEs are the CTEs that a subquery in FROM sees at this level.
-func (l *level) visibleCTEs() map[string]bool { return l.ctes }
 
 // usingFacts adds the equalities of USING and NATURAL.
 func (a *analysis) usingFacts(t *joinTree, on *facts) {
@@ -520,7 +598,7 @@ func (t *joinTree) entries() []*rte {
 // equate notes that two columns are equal, if their types compare by hash.
 func (f *facts) equate(x, y column) {
 	fx, fy := x.family(), y.family()
-	if fx != familyNone && fx == fy {
+	if fx != familyNone && fx == fy && x.bytewise() && y.bytewise() {
 		f.equal = append(f.equal, [2]column{x, y})
 	}
 }
@@ -530,6 +608,15 @@ func (c column) family() family {
 		return familyNone
 	}
 	return familyOfOID(c.rte.table.Columns[c.n].Type)
+}
+
+// bytewise says whether values of the column that are equal have the same bytes.
+func (c column) bytewise() bool {
+	switch c.family() {
+	case familyText, familyBpchar:
+		return c.rte.table.Columns[c.n].Deterministic
+	}
+	return true
 }
 
 // collect adds what a condition, which holds, says of columns.
@@ -582,6 +669,9 @@ func (a *analysis) collectAny(c column, array *pg.Node, f *facts) {
 		if familyOfOID(elem) != c.family() || len(tc.TypeName.Typmods) > 0 {
 			return
 		}
+		if p := tc.Arg.GetParamRef(); p != nil {
+			a.paramNodes[p] = c.family()
+		}
 		array = tc.Arg
 	}
 	if arr := array.GetAArrayExpr(); arr != nil {
@@ -594,14 +684,15 @@ func (a *analysis) collectAny(c column, array *pg.Node, f *facts) {
 	case array.GetParamRef() != nil:
 		p := array.GetParamRef()
 		declared := elem
-		if i := int(p.Number) - 1; declared == 0 && i < len(a.env.ParamTypes) && a.env.ParamTypes[i] != 0 {
-			if declared = elementOID(a.env.ParamTypes[i]); familyOfOID(declared) != c.family() {
+		if p.Number < 1 {
+			return
+		}
+		if oid := a.declared(int(p.Number) - 1); oid != 0 {
+			if declared = elementOID(oid); familyOfOID(declared) != c.family() {
 				return
 			}
 		}
-		if declared == 0 {
-			a.paramNodes[p] = c.family()
-		}
+		a.paramNodes[p] = c.family()
 		f.pins = append(f.pins, factPin{column: c, array: &Value{Source: FromParam, Index: int(p.Number) - 1, Type: declared}})
 	case array.GetAConst().GetSval() != nil:
 		if v, ok := a.literal(array.GetAConst(), c.family()); ok {
@@ -664,7 +755,7 @@ func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
 				return c, c.rte != nil
 			}
 			var found column
-			unknown := false
+			unknown := l.hidden
 			for _, e := range l.rtes {
 				if e.columns == nil {
 					unknown = true
@@ -676,7 +767,7 @@ func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
 				}
 			}
 			if found.rte != nil {
-				return found, found.rte.table != nil
+				return found, found.rte.table != nil && !l.hidden
 			}
 			if unknown {
 				return column{}, false
@@ -688,11 +779,14 @@ func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
 		}
 		table, name := names[len(names)-2], names[len(names)-1]
 		for _, e := range l.rtes {
-			if e.name != table || len(names) == 3 && (e.table == nil || e.table.Schema != names[0]) {
+			if e.name != table || len(names) == 3 && (e.aliased || e.table == nil || e.table.Schema != names[0]) {
 				continue
 			}
 			i := slices.Index(e.columns, name)
 			return column{e, i}, i >= 0 && e.table != nil
+		}
+		if l.unnamed {
+			return column{}, false
 		}
 	}
 	return column{}, false
@@ -706,6 +800,11 @@ func (a *analysis) values(items []*pg.Node, f family) ([]Value, bool) {
 	for _, it := range items {
 		v, ok := a.value(it, f)
 		if !ok {
+			// The list is compared in a type that isn't known: so is the
+			// parameters' type.
+			for _, it := range items {
+				delete(a.paramNodes, it.GetParamRef())
+			}
 			return nil, false
 		}
 		out = append(out, v)
@@ -730,8 +829,7 @@ func (a *analysis) value(n *pg.Node, f family) (Value, bool) {
 		if i < 0 {
 			return v, false
 		}
-		if i < len(a.env.ParamTypes) && a.env.ParamTypes[i] != 0 && a.env.ParamTypes[i] != oidUnknown {
-			v.Type = a.env.ParamTypes[i]
+		if v.Type = a.declared(i); v.Type != 0 {
 			return v, compatible(familyOfOID(v.Type), f)
 		}
 		a.paramNodes[p] = f
@@ -749,6 +847,14 @@ func (a *analysis) value(n *pg.Node, f family) (Value, bool) {
 		return v, ok
 	}
 	return Value{}, false
+}
+
+// declared is the type of parameter n (from 0) as far as it is known, or 0.
+func (a *analysis) declared(n int) uint32 {
+	if n >= len(a.env.ParamTypes) || a.env.ParamTypes[n] == oidUnknown {
+		return 0
+	}
+	return a.env.ParamTypes[n]
 }
 
 // compatible says whether a value of one family can be compared with, or stored
@@ -769,12 +875,9 @@ func (a *analysis) literal(c *pg.A_Const, f family) (Value, bool) {
 	}
 	v := Value{Source: FromLiteral, Index: i}
 	switch c.Val.(type) {
-	case *pg.A_Const_Ival:
-		v.Negative = a.text[c.Location] == '-'
-		return v, f == familyInt && a.lits[i].Kind == sqltext.Integer
-	case *pg.A_Const_Fval:
+	case *pg.A_Const_Ival, *pg.A_Const_Fval:
 		// An integer beyond int4 is a float to the grammar and an int8 to PostgreSQL.
-		v.Negative = a.text[c.Location] == '-'
+		v.Negative = a.negative(c.Location, a.lits[i].Start)
 		return v, f == familyInt && a.lits[i].Kind == sqltext.Integer
 	case *pg.A_Const_Sval:
 		switch a.lits[i].Kind {
@@ -783,6 +886,23 @@ func (a *analysis) literal(c *pg.A_Const, f family) (Value, bool) {
 		}
 	}
 	return Value{}, false
+}
+
+// negative says whether an odd number of minus signs stands between where the
+// grammar says that a constant begins and its digits: - -5 is 5. The value can't
+// tell, since the plan is for other values as well, and 0 is one of them.
+func (a *analysis) negative(from, to int32) bool {
+	odd := false
+	toks := sqltext.NewTokensAt([]byte(a.text[:to]), int(from))
+	for {
+		t, ok := toks.Next()
+		if !ok {
+			return odd
+		}
+		if t.Is([]byte(a.text), '-') {
+			odd = !odd
+		}
+	}
 }
 
 // exprs and expr look for subqueries, functions and parameters in expressions.
@@ -801,13 +921,21 @@ func (a *analysis) expr(n *pg.Node, lvl *level, f *facts) {
 
 func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	switch v := m.Interface().(type) {
-	case *pg.ColumnRef, *pg.A_Const, *pg.TypeName:
+	case *pg.ColumnRef:
+		a.systemColumn(v)
 		return
+	case *pg.A_Const, *pg.TypeName:
+		return
+	case *pg.TypeCast:
+		a.castDate(v)
+	case *pg.A_Expr:
+		a.compareDate(v, lvl)
 	case *pg.ParamRef:
 		a.param(v)
 		return
 	case *pg.FuncCall:
 		a.function(v)
+		a.aggregateLevel(v, lvl)
 	case *pg.SQLValueFunction:
 		a.valueFunction(v)
 	case *pg.SubLink:

@@ -79,6 +79,9 @@ func (p *Planner) Plan(text []byte, sc *sqltext.Scanner) (st *Statement, lits []
 			st = p.Cached.get(text)
 		}
 		if st != nil {
+			if err := st.Refuse(text, lits); err != nil {
+				return nil, lits, nil, err
+			}
 			return st, lits, nil, nil
 		}
 	}
@@ -93,11 +96,12 @@ func (p *Planner) Plan(text []byte, sc *sqltext.Scanner) (st *Statement, lits []
 	if err != nil || !cacheable {
 		return st, lits, parsed, err
 	}
-	if st.TextSpecific {
+	switch {
+	case !st.TextSpecific:
+		p.Cached.put(key, st)
+	case len(text) <= maxCachedBytes:
 		p.Cached.put(key, byText)
 		p.Cached.put(text, st)
-	} else {
-		p.Cached.put(key, st)
 	}
 	return st, lits, parsed, nil
 }

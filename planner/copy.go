@@ -23,6 +23,9 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 	if d == ShardedView {
 		refuse(unsupported("COPY of a view over a sharded table is not supported yet", "Copy its tables."))
 	}
+	if d == Sharded && t.Key == nil {
+		refuse(a.missing(c.Relation))
+	}
 	format := a.copyFormat(c)
 	if !c.IsFrom {
 		if d == Reference {
@@ -32,9 +35,17 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 	}
 	if c.WhereClause != nil {
 		a.expr(c.WhereClause, &level{}, nil)
-		if r := a.multi(); r != nil {
-			refuse(r)
+		for _, r := range []*Refusal{a.spanning(), a.multi()} {
+			if r != nil {
+				refuse(r)
+			}
 		}
+		if d == Reference && a.volatile {
+			refuse(unsupported("a volatile function would choose other rows for each copy of the reference table "+t.String(), "Filter the data first."))
+		}
+	}
+	if t.Kind == 'v' {
+		refuse(unsupported("COPY into the view "+t.String()+" is not supported", "Copy into its table."))
 	}
 	node := &CopyIn{Table: t, Format: format}
 	columns := stringsOf(c.Attlist)
@@ -114,6 +125,11 @@ func (a *analysis) copyFormat(c *pg.CopyStmt) CopyFormat {
 			value = "true"
 		}
 		values[strings.ToLower(d.Defname)] = value
+	}
+	for _, name := range []string{"default", "force_null", "force_not_null", "on_error"} {
+		if _, ok := values[name]; ok {
+			refuse(unsupported("COPY with "+strings.ToUpper(name)+" over several shards is not supported yet", "Leave the option out."))
+		}
 	}
 	switch strings.ToLower(values["format"]) {
 	case "", "text":

@@ -67,6 +67,9 @@ func (a *analysis) onNames(names [][2]string) *Statement {
 
 // ddl plans the statements that change the schema.
 func (a *analysis) ddl(n *pg.Node) *Statement {
+	if namesGateway(n) {
+		refuse(gatewayOwn())
+	}
 	switch {
 	case n.GetCreateStmt() != nil:
 		return a.createTable(n.GetCreateStmt())
@@ -98,15 +101,28 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		}
 		return everywhere()
 	case n.GetCreateTrigStmt() != nil:
+		a.noTables(&pg.FuncCall{Funcname: n.GetCreateTrigStmt().Funcname}, "a trigger")
 		return a.onRelation(n.GetCreateTrigStmt().Relation)
 	case n.GetCreatePolicyStmt() != nil:
+		a.policy(n.GetCreatePolicyStmt().Table, n)
 		return a.onRelation(n.GetCreatePolicyStmt().Table)
 	case n.GetAlterPolicyStmt() != nil:
+		a.policy(n.GetAlterPolicyStmt().Table, n)
 		return a.onRelation(n.GetAlterPolicyStmt().Table)
 	case n.GetRuleStmt() != nil:
 		r := n.GetRuleStmt().Relation
-		if d, _ := a.distributionOf(r.Schemaname, r.Relname); distributed(d) && a.env.Shards > 1 {
-			refuse(unsupported("rules on distributed tables are not supported", "Use a trigger."))
+		spread := false
+		eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+			switch v := m.Interface().(type) {
+			case *pg.RangeVar:
+				d, _ := a.distributionOf(v.Schemaname, v.Relname)
+				spread = spread || distributed(d) || d == MixedView
+			case *pg.FuncCall:
+				a.noTables(v, "a rule")
+			}
+		})
+		if spread && a.env.Shards > 1 && r != nil {
+			refuse(unsupported("rules on or with distributed tables are not supported", "Send what the rule would do as statements of their own."))
 		}
 		return atHome()
 	case n.GetCreateStatsStmt() != nil:
@@ -120,6 +136,9 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		return a.onRelation(n.GetReindexStmt().Relation)
 	case n.GetCreateSeqStmt() != nil:
 		a.notDistributed(n.GetCreateSeqStmt().Sequence, "CREATE SEQUENCE")
+		if s := n.GetCreateSeqStmt().Sequence; a.temporary(s) {
+			return temporaryIn(atHome(), s)
+		}
 		return atHome()
 	case n.GetAlterSeqStmt() != nil:
 		return atHome()
@@ -149,6 +168,62 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 	return nil
 }
 
+// namesGateway says whether a statement names the schema of the gateways or
+// something in it.
+func namesGateway(n *pg.Node) bool {
+	if n.GetRenameStmt() != nil && n.GetRenameStmt().RenameType == pg.ObjectType_OBJECT_SCHEMA {
+		return n.GetRenameStmt().Subname == gatewaySchema || n.GetRenameStmt().Newname == gatewaySchema
+	}
+	found := n.GetCreateSchemaStmt().GetSchemaname() == gatewaySchema || n.GetAlterObjectSchemaStmt().GetNewschema() == gatewaySchema
+	objects := n.GetDropStmt().GetObjects()
+	if n.GetGrantStmt().GetObjtype() == pg.ObjectType_OBJECT_SCHEMA || n.GetGrantStmt().GetTargtype() == pg.GrantTargetType_ACL_TARGET_ALL_IN_SCHEMA {
+		objects = n.GetGrantStmt().GetObjects()
+	}
+	if o := n.GetAlterOwnerStmt(); o.GetObjectType() == pg.ObjectType_OBJECT_SCHEMA {
+		objects = []*pg.Node{o.Object}
+	}
+	for _, o := range objects {
+		found = found || str(o) == gatewaySchema
+	}
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *pg.RangeVar:
+			found = found || v.Schemaname == gatewaySchema
+		case *pg.List:
+			found = found || len(v.Items) > 1 && str(v.Items[0]) == gatewaySchema
+		case *pg.ObjectWithArgs:
+			found = found || len(v.Objname) > 1 && str(v.Objname[0]) == gatewaySchema
+		}
+	})
+	return found
+}
+
+// noTables refuses a function that may use distributed tables where it would run
+// out of the planner's sight.
+func (a *analysis) noTables(f *pg.FuncCall, where string) {
+	name := str(f.Funcname[len(f.Funcname)-1])
+	if fn := a.env.Schema.functions[name]; a.env.Shards > 1 && (fn.User && fn.Tables || sqlFunctions[name]) {
+		refuse(unsupported("the function "+name+"() may use distributed tables, and "+where+" would run it on the rows of one shard", "Send its statements from the client."))
+	}
+}
+
+// policy refuses row security that one shard can't decide: its subqueries may
+// read reference tables only, where the table is distributed.
+func (a *analysis) policy(table *pg.RangeVar, n *pg.Node) {
+	on, _ := a.distributionOf(table.Schemaname, table.Relname)
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *pg.FuncCall:
+			a.noTables(v, "a policy")
+		case *pg.RangeVar:
+			d, _ := a.distributionOf(v.Schemaname, v.Relname)
+			if a.env.Shards > 1 && v != table && d != Reference && (distributed(d) || distributed(on)) {
+				refuse(unsupported("a policy that reads \""+v.Relname+"\" is not supported: one shard doesn't have all of its rows", "Read reference tables only."))
+			}
+		}
+	})
+}
+
 func (a *analysis) onRelation(rv *pg.RangeVar) *Statement {
 	return a.onNames([][2]string{{rv.GetSchemaname(), rv.GetRelname()}})
 }
@@ -156,10 +231,8 @@ func (a *analysis) onRelation(rv *pg.RangeVar) *Statement {
 // createTable plans CREATE TABLE: where depends on the rule for its name.
 func (a *analysis) createTable(c *pg.CreateStmt) *Statement {
 	rv := c.Relation
-	if rv.Relpersistence == "t" {
-		st := atHome()
-		st.SchemaChange, st.HoldsSession, st.TempTable = false, true, rv.Relname
-		return st
+	if a.temporary(rv) {
+		return temporaryIn(atHome(), rv)
 	}
 	schema := rv.Schemaname
 	if schema == "" {
@@ -172,10 +245,18 @@ func (a *analysis) createTable(c *pg.CreateStmt) *Statement {
 	if c.Partbound != nil && len(c.InhRelations) == 1 {
 		// A partition is where its parent is.
 		p := c.InhRelations[0].GetRangeVar()
-		if d, _ := a.distributionOf(p.Schemaname, p.Relname); distributed(d) {
-			return everywhere()
+		d, t := a.distributionOf(p.Schemaname, p.Relname)
+		switch {
+		case !distributed(d) && ok && a.env.Shards > 1:
+			refuse(unsupported("a partition of a local table can't be distributed", "Make the parent distributed."))
+		case !distributed(d):
+			return atHome()
+		case d == Sharded && a.env.Shards > 1:
+			own := keyRule(d, t)
+			a.constraints(c, own)
+			a.foreignKeys(c, rv.Relname, d, &own)
 		}
-		return atHome()
+		return everywhere()
 	}
 	if !ok {
 		for _, p := range c.InhRelations {
@@ -204,38 +285,42 @@ func (a *analysis) createTable(c *pg.CreateStmt) *Statement {
 // shardedColumns checks the key and the unique constraints of a new sharded table.
 func (a *analysis) shardedColumns(c *pg.CreateStmt, rule Rule) {
 	types := map[string]*pg.TypeName{}
-	complete := c.OfTypename == nil
 	for _, e := range c.TableElts {
 		if d := e.GetColumnDef(); d != nil {
 			types[d.Colname] = d.TypeName
-			for _, k := range d.Constraints {
-				a.uniqueKey(k.GetConstraint(), []string{d.Colname}, rule, c.Relation.Relname)
-			}
 		}
-		if e.GetTableLikeClause() != nil {
-			complete = false
-		}
-		if k := e.GetConstraint(); k != nil {
-			a.uniqueKey(k, stringsOf(k.Keys), rule, c.Relation.Relname)
+		if l := e.GetTableLikeClause(); l != nil && l.Options != 0 {
+			refuse(unsupported("LIKE ... INCLUDING in a sharded table is not supported: it may bring constraints that one shard can't hold", "Write them out."))
 		}
 	}
+	a.constraints(c, rule)
 	for _, k := range rule.Key {
 		t, ok := types[k]
 		if !ok {
-			if complete {
-				refuse(&Refusal{Code: "42703", Message: "the sharded table \"" + c.Relation.Relname + "\" has no column \"" + k + "\", which the configuration names as its key",
-					Hint: "Add the column, or change the table's key in the configuration."})
-			}
-			continue
+			refuse(&Refusal{Code: "42703", Message: "the sharded table \"" + c.Relation.Relname + "\" has no column \"" + k + "\", which the configuration names as its key",
+				Hint: "Add the column by its name (not by LIKE or OF), or change the table's key in the configuration."})
 		}
-		if name := str(t.Names[len(t.Names)-1]); name == "serial" || name == "bigserial" || name == "smallserial" ||
-			name == "serial4" || name == "serial8" || name == "serial2" {
+		if isSerial(t) {
 			continue
 		}
 		if _, hashable := shardmap.KeyTypeOfOID(typeOID(t)); !hashable || len(t.ArrayBounds) > 0 {
 			refuse(&Refusal{Code: "0A000", Message: "a key of type " + str(t.Names[len(t.Names)-1]) + " is not supported",
 				Detail: "Column \"" + k + "\" is the key of the sharded table \"" + c.Relation.Relname + "\".",
 				Hint:   "Use smallint, integer, bigint, text, varchar, char, uuid, date, timestamp, timestamptz or bytea."})
+		}
+	}
+}
+
+// constraints checks the unique constraints of a new sharded table.
+func (a *analysis) constraints(c *pg.CreateStmt, rule Rule) {
+	for _, e := range c.TableElts {
+		if d := e.GetColumnDef(); d != nil {
+			for _, k := range d.Constraints {
+				a.uniqueKey(k.GetConstraint(), []string{d.Colname}, rule, c.Relation.Relname)
+			}
+		}
+		if k := e.GetConstraint(); k != nil {
+			a.uniqueKey(k, stringsOf(k.Keys), rule, c.Relation.Relname)
 		}
 	}
 }
@@ -292,7 +377,19 @@ func (a *analysis) foreignKey(k *pg.Constraint, columns []string, schema, table 
 	no := func(why, hint string) {
 		refuse(&Refusal{Code: "0A000", Message: "the foreign key from \"" + table + "\" to \"" + k.Pktable.Relname + "\" is not supported", Detail: why, Hint: hint})
 	}
+	if d == Sharded && (td == Reference || td == Sharded) && k.FkMatchtype != "" {
+		changes := func(action string) bool { return action == "n" || action == "d" }
+		if changes(k.FkDelAction) || changes(k.FkUpdAction) || td == Reference && k.FkUpdAction == "c" {
+			for _, own := range rule.Key {
+				if slices.Contains(columns, own) {
+					no("Its action would give the key column \""+own+"\" another value, and leave the row on the wrong shard.", "Use NO ACTION.")
+				}
+			}
+		}
+	}
 	switch {
+	case td == Sharded && !self && t.Key == nil:
+		refuse(a.missing(k.Pktable))
 	case td == Reference && (d == Sharded || d == Reference || d == Local):
 	case d == Local && td == Local:
 	case d == Sharded && td == Sharded:
@@ -341,12 +438,12 @@ func (a *analysis) createTableAs(c *pg.CreateTableAsStmt) *Statement {
 	}
 	a.query(sel, nil, nil)
 	a.complete(c.Query)
-	if a.env.Shards > 1 && (len(a.leaves) > 0 || a.opaque != "") {
+	if a.env.Shards > 1 && (len(a.leaves) > 0 || a.opaque != "" || a.nestedDML != "" && (len(a.refs) > 0 || a.mixed)) {
 		refuse(unsupported("CREATE TABLE AS over a sharded table is not supported yet", "Create the table, and fill it by COPY."))
 	}
 	st := atHome()
-	if c.Into.Rel.Relpersistence == "t" {
-		st.HoldsSession, st.TempTable = true, c.Into.Rel.Relname
+	if a.temporary(c.Into.Rel) {
+		return temporaryIn(st, c.Into.Rel)
 	}
 	return st
 }
@@ -364,10 +461,16 @@ func (a *analysis) createIndex(x *pg.IndexStmt) *Statement {
 			refuse(unsupported("CREATE INDEX CONCURRENTLY on a distributed table is not supported: it can't be undone on the other shards when it fails on one",
 				"Use CREATE INDEX, or run CREATE INDEX CONCURRENTLY on each shard."))
 		}
+		if d == Sharded && t.Key == nil {
+			refuse(a.missing(x.Relation))
+		}
 		if x.Unique && d == Sharded {
+			// Another collation or operator class may find different keys equal.
 			var columns []string
 			for _, p := range x.IndexParams {
-				columns = append(columns, p.GetIndexElem().Name)
+				if e := p.GetIndexElem(); len(e.Collation) == 0 && len(e.Opclass) == 0 {
+					columns = append(columns, e.Name)
+				}
 			}
 			for _, n := range t.Key.Columns {
 				if !slices.Contains(columns, t.Columns[n].Name) {
@@ -379,16 +482,26 @@ func (a *analysis) createIndex(x *pg.IndexStmt) *Statement {
 	return everywhere()
 }
 
-// alterTable plans ALTER TABLE.
-func (a *analysis) alterTable(s *pg.AlterTableStmt) *Statement {
-	d, t := a.distributionOf(s.Relation.Schemaname, s.Relation.Relname)
+// keyRule is the rule that a sharded table follows. It is empty for what is not
+// a table with a key, such as an index.
+func keyRule(d Distribution, t *Table) Rule {
 	rule := Rule{}
-	if d == Sharded {
+	if d == Sharded && t.Key != nil {
 		rule.Group = t.Key.Group
 		for _, n := range t.Key.Columns {
 			rule.Key = append(rule.Key, t.Columns[n].Name)
 		}
 	}
+	return rule
+}
+
+// alterTable plans ALTER TABLE.
+func (a *analysis) alterTable(s *pg.AlterTableStmt) *Statement {
+	d, t := a.distributionOf(s.Relation.Schemaname, s.Relation.Relname)
+	if s.Objtype == pg.ObjectType_OBJECT_TYPE {
+		return everywhere() // a composite type's attributes
+	}
+	rule := keyRule(d, t)
 	for _, n := range s.Cmds {
 		c := n.GetAlterTableCmd()
 		switch c.Subtype {
@@ -400,13 +513,21 @@ func (a *analysis) alterTable(s *pg.AlterTableStmt) *Statement {
 			a.foreignKey(k, stringsOf(k.FkAttrs), s.Relation.Schemaname, s.Relation.Relname, d, &rule)
 		case pg.AlterTableType_AT_AddColumn:
 			def := c.Def.GetColumnDef()
+			a.filled(c.Def, d, t)
 			for _, k := range def.GetConstraints() {
 				if d == Sharded && a.env.Shards > 1 {
 					a.uniqueKey(k.GetConstraint(), []string{def.Colname}, rule, t.Name)
 				}
 				a.foreignKey(k.GetConstraint(), []string{def.Colname}, s.Relation.Schemaname, s.Relation.Relname, d, &rule)
 			}
+		case pg.AlterTableType_AT_DetachPartition, pg.AlterTableType_AT_DropInherit:
+			if distributed(d) && a.env.Shards > 1 {
+				refuse(unsupported("DETACH PARTITION and NO INHERIT on distributed tables are not supported yet: the rows would be in no distributed table any more", "Copy the rows to another table, and drop the partition."))
+			}
 		case pg.AlterTableType_AT_DropColumn, pg.AlterTableType_AT_AlterColumnType:
+			if c.Subtype == pg.AlterTableType_AT_AlterColumnType {
+				a.filled(c.Def, d, t)
+			}
 			if d == Sharded && slices.Contains(rule.Key, c.Name) && a.env.Shards > 1 {
 				refuse(unsupported("the key column \""+c.Name+"\" of the sharded table "+t.String()+" can't be dropped or changed",
 					"Make a new table with the other key, and copy the rows."))
@@ -422,6 +543,40 @@ func (a *analysis) alterTable(s *pg.AlterTableStmt) *Statement {
 	}
 	return atHome()
 }
+
+// filled refuses to fill a column of existing rows with what each shard would
+// compute otherwise.
+func (a *analysis) filled(def *pg.Node, d Distribution, t *Table) {
+	if !distributed(d) || a.env.Shards == 1 {
+		return
+	}
+	x := &analysis{env: a.env, text: a.text, lits: a.lits, paramNodes: a.paramNodes, paramCount: a.paramCount}
+	x.expr(def, &level{}, nil)
+	serial := isSerial(def.GetColumnDef().GetTypeName())
+	for _, k := range def.GetColumnDef().GetConstraints() {
+		serial = serial || k.GetConstraint().GetContype() == pg.ConstrType_CONSTR_IDENTITY
+	}
+	for _, i := range x.dated {
+		if st := (&Statement{instants: []int{i}}); st.Refuse([]byte(a.text), a.lits) != nil {
+			x.clock = "the default"
+		}
+	}
+	if serial || x.home != "" || x.opaque != "" || x.multi() != nil || x.volatile && d == Reference {
+		refuse(unsupported("a column of the distributed table "+t.String()+" can't be filled with what would differ between shards",
+			"Add the column without a default, and fill it by UPDATE."))
+	}
+}
+
+func isSerial(t *pg.TypeName) bool {
+	switch names := t.GetNames(); len(names) {
+	case 0:
+		return false
+	default:
+		return serials[str(names[len(names)-1])]
+	}
+}
+
+var serials = set("serial", "bigserial", "smallserial", "serial4", "serial8", "serial2")
 
 func renamed(t *Table) *Refusal {
 	return unsupported("the distributed table "+t.String()+" can't be renamed: the configuration names it", "Create a table with the new name and a rule of its own.")
@@ -441,7 +596,13 @@ func (a *analysis) newName(schema, name string) {
 // rename plans ALTER ... RENAME.
 func (a *analysis) rename(r *pg.RenameStmt) *Statement {
 	if r.Relation == nil {
+		if r.RenameType == pg.ObjectType_OBJECT_SCHEMA && a.env.Shards > 1 {
+			a.renameSchema(r.Subname, r.Newname)
+		}
 		return everywhere()
+	}
+	if r.RenameType == pg.ObjectType_OBJECT_ATTRIBUTE {
+		return everywhere() // of a composite type
 	}
 	d, t := a.distributionOf(r.Relation.Schemaname, r.Relation.Relname)
 	if distributed(d) {
@@ -455,10 +616,21 @@ func (a *analysis) rename(r *pg.RenameStmt) *Statement {
 		}
 		return everywhere()
 	}
-	if r.RenameType == pg.ObjectType_OBJECT_TABLE {
+	switch r.RenameType {
+	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_VIEW, pg.ObjectType_OBJECT_MATVIEW, pg.ObjectType_OBJECT_FOREIGN_TABLE:
 		a.newName(r.Relation.Schemaname, r.Newname)
 	}
 	return atHome()
+}
+
+// renameSchema refuses to take tables away from the rules for them, or to give
+// them to others.
+func (a *analysis) renameSchema(from, to string) {
+	for name, t := range a.env.Schema.tables[from] {
+		if _, ok := a.env.Schema.rules.Rule(to, name); ok || distributed(t.Distribution) {
+			refuse(unsupported("the schema \""+from+"\" can't be renamed: the configuration names tables in it", "Make a new schema, and new tables with rules of their own."))
+		}
+	}
 }
 
 // nameOf reads a qualified name from a list of strings.
@@ -510,6 +682,9 @@ func (a *analysis) createView(n *pg.Node) *Statement {
 	a.notDistributed(v.View, "CREATE VIEW")
 	spread, local := "", ""
 	eachMessageBelow(v.Query, func(m protoreflect.Message) {
+		if f, ok := m.Interface().(*pg.FuncCall); ok {
+			a.noTables(f, "a view")
+		}
 		rv, ok := m.Interface().(*pg.RangeVar)
 		if !ok {
 			return
@@ -525,12 +700,13 @@ func (a *analysis) createView(n *pg.Node) *Statement {
 	switch {
 	case spread != "" && local != "" && a.env.Shards > 1:
 		refuse(unsupported("a view over both the distributed table \""+spread+"\" and the local table \""+local+"\" is not supported yet", "Make a view for each."))
-	case local != "" || v.View.Relpersistence == "t":
-		st := atHome()
-		if v.View.Relpersistence == "t" {
-			st.HoldsSession, st.TempTable = true, v.View.Relname
+	case a.temporary(v.View):
+		if spread != "" && a.env.Shards > 1 {
+			refuse(unsupported("a temporary view over distributed tables is not supported yet", "Make a view that is not temporary."))
 		}
-		return st
+		return temporaryIn(atHome(), v.View)
+	case local != "":
+		return atHome()
 	}
 	return everywhere()
 }

@@ -8,11 +8,15 @@ import (
 	"github.com/shardgate/shardgate/planner/sqltext"
 )
 
-// target registers the table that a statement changes.
+// target registers the table that a statement changes. It is a table even if a
+// CTE has its name.
 func (a *analysis) target(rv *pg.RangeVar, lvl *level) *rte {
-	e := a.relation(rv, lvl)
+	e := a.relation(rv, &level{})
 	lvl.rtes = append(lvl.rtes, e)
 	a.writes = true
+	if a.env.Shards > 1 && (e.view != nil || e.table != nil && e.table.Kind == 'v') {
+		refuse(unsupported("changing the view "+rv.Relname+" over a reference table is not supported yet", "Change its table."))
+	}
 	return e
 }
 
@@ -27,6 +31,9 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 	}
 	a.exprs(assign, lvl, f)
 	a.exprs(returning, lvl, f)
+	if e.table != nil {
+		a.assigned(assign, e.table)
+	}
 	if where.GetCurrentOfExpr() != nil && a.env.Shards > 1 && e.table != nil {
 		refuse(unsupported("WHERE CURRENT OF a distributed table is not supported yet", "Name the row by its key."))
 	}
@@ -38,12 +45,14 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		if len(a.leaves) > 0 {
 			refuse(a.spanningLocal(rel.Relname))
 		}
-		if a.nestedDML != "" && len(a.refs) > 0 || a.opaque != "" {
-			refuse(a.spanning())
-		}
+		a.homeOnly()
 		return &Route{Place: Home}
 	}
 	if e.table.Distribution == Reference {
+		if len(assign) > 0 && len(from) > 0 {
+			refuse(unsupported("UPDATE ... FROM of the reference table "+e.table.String()+" is not supported yet: were several rows to match, each copy could get another",
+				"Use a subquery in SET, which must give one row."))
+		}
 		return a.referenceWrite(e.table)
 	}
 	if r := a.spanning(); r != nil {
@@ -53,17 +62,17 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 	if assigned := a.assignedKey(assign, e.table); len(assigned) > 0 {
 		moved = a.movedKey(e.table, assign)
 	}
-	node := a.pinnedOr(func() (Node, *Refusal) {
+	node := a.pinnedOr(func() (Node, *leaf, *Refusal) {
 		if moved != nil {
-			return nil, keyChange(e.table)
+			return nil, nil, keyChange(e.table)
 		}
 		if with != nil && a.inCTE(with) {
-			return nil, unsupported("WITH over several shards is not supported yet", "Write the subquery in place, or pin every sharded table to one key.")
+			return nil, nil, unsupported("WITH over several shards is not supported yet", "Write the subquery in place, or pin every sharded table to one key.")
 		}
-		if _, r := a.scatterFrom(from, lvl, e.leaf); r != nil {
-			return nil, r
+		if _, r := a.scatterFrom(from, e.leaf); r != nil {
+			return nil, nil, r
 		}
-		return &Broadcast{Merge: Concat}, nil
+		return &Broadcast{Merge: Concat}, e.leaf, nil
 	})
 	if r, ok := node.(*Route); ok {
 		r.KeyChange = moved
@@ -82,6 +91,36 @@ func keyChange(t *Table) *Refusal {
 func (a *analysis) spanningLocal(name string) *Refusal {
 	return &Refusal{Code: "0A000", Message: "the local table \"" + name + "\" can't be changed by a statement that reads a sharded table yet",
 		Hint: "Read the rows first, and pass the values as parameters."}
+}
+
+// assigned looks at what a SET list stores besides the key: constants that are
+// dates or times, and defaults.
+func (a *analysis) assigned(assign []*pg.Node, t *Table) {
+	for _, n := range assign {
+		rt := n.GetResTarget()
+		val := rt.GetVal()
+		if m := val.GetMultiAssignRef(); m != nil {
+			if items := m.Source.GetRowExpr().GetArgs(); int(m.Colno) <= len(items) && m.Colno > 0 {
+				val = items[m.Colno-1]
+			}
+		}
+		a.storeDate(val, t, rt.GetName())
+		i := t.Column(rt.GetName())
+		if val.GetSetToDefault() == nil || i < 0 || a.env.Shards == 1 {
+			continue
+		}
+		c := t.Columns[i]
+		switch {
+		case c.Sequence:
+			refuse(ownSequence(c, t))
+		case t.Distribution == Reference && c.HasDefault && c.Default != Immutable:
+			refuse(ownDefault(c, t))
+		case c.HasDefault && c.Default == Stable:
+			a.clock = "the default of column \"" + c.Name + "\""
+		case slices.Contains(t.keyColumns(), i):
+			refuse(keyChange(t))
+		}
+	}
 }
 
 // assignedKey returns the key's columns among those of a SET list.
@@ -108,7 +147,7 @@ func (a *analysis) movedKey(t *Table, assign []*pg.Node) *Pin {
 			continue
 		}
 		v, ok := a.value(rt.Val, familyOf(t.Key.Types[i]))
-		if !ok || len(rt.Indirection) > 0 || !a.certain(factPin{keys: []Value{v}}, familyOf(t.Key.Types[i])) {
+		if !ok || v.Source == IsNull || len(rt.Indirection) > 0 || !a.certain(factPin{keys: []Value{v}}, familyOf(t.Key.Types[i])) {
 			refuse(keyChange(t))
 		}
 		values[i] = v
@@ -117,7 +156,7 @@ func (a *analysis) movedKey(t *Table, assign []*pg.Node) *Pin {
 	if found != len(values) {
 		refuse(keyChange(t))
 	}
-	return &Pin{Table: t, Types: t.Key.Types, Keys: [][]Value{values}}
+	return &Pin{Table: t, Types: t.Key.Types, Keys: [][]Value{values}, Stores: true}
 }
 
 // referenceWrite plans a change of a reference table: the same on every shard.
@@ -132,11 +171,34 @@ func (a *analysis) referenceWrite(t *Table) Node {
 	if r := a.multi(); r != nil {
 		refuse(r)
 	}
+	for _, x := range a.refs {
+		if x.Kind == 'v' {
+			refuse(unsupported("the reference table "+t.String()+" can't be changed by a statement that reads the view "+x.String()+" yet", "Read its tables."))
+		}
+	}
 	if a.volatile {
 		refuse(unsupported("a volatile function would give another value in each copy of the reference table "+t.String(),
 			"Call the function in a statement of its own and pass the result as a parameter."))
 	}
-	return &Broadcast{Merge: First, LockReference: []string{quoteTable(t)}, HomeFirst: true}
+	// The tables that are read are locked as well: were one changed in between,
+	// each copy could be changed by another version of it.
+	var names []string
+	for _, x := range a.refs {
+		names = append(names, quoteTable(x))
+	}
+	slices.Sort(names)
+	return &Broadcast{Merge: First, LockReference: slices.Compact(names), HomeFirst: true}
+}
+
+func ownSequence(c Column, t *Table) *Refusal {
+	return &Refusal{Code: "0A000", Message: "the sequence of column \"" + c.Name + "\" of the distributed table " + t.String() + " is not supported yet",
+		Detail: "Each shard would count for itself.",
+		Hint:   "Give the column a value, for example SELECT nextval() of a sequence of your own, or use gen_random_uuid()."}
+}
+
+func ownDefault(c Column, t *Table) *Refusal {
+	return &Refusal{Code: "0A000", Message: "the default of column \"" + c.Name + "\" would give another value in each copy of the reference table " + t.String(),
+		Hint: "Give the column a value."}
 }
 
 // insert plans INSERT.
@@ -148,7 +210,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 	sel := ins.SelectStmt.GetSelectStmt()
 	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
 	if sel != nil {
-		a.query(sel, &level{ctes: lvl.ctes}, nil)
+		a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)
 	}
 	if oc := ins.OnConflictClause; oc != nil {
 		excluded := &rte{name: "excluded"}
@@ -171,15 +233,16 @@ func (a *analysis) insert(n *pg.Node) Node {
 		if len(a.leaves) > 0 {
 			refuse(a.spanningLocal(ins.Relation.Relname))
 		}
-		if a.nestedDML != "" && len(a.refs) > 0 || a.opaque != "" {
-			refuse(a.spanning())
-		}
+		a.homeOnly()
 		return &Route{Place: Home}
+	case ins.Override == pg.OverridingKind_OVERRIDING_USER_VALUE:
+		refuse(unsupported("OVERRIDING USER VALUE for a distributed table is not supported: each shard would count for itself", "Leave it out."))
 	case t.Distribution == Reference:
 		if !values && sel != nil {
 			refuse(unsupported("INSERT ... SELECT into the reference table "+t.String()+" is not supported yet", "Use COPY or INSERT ... VALUES."))
 		}
 		a.defaults(ins, t)
+		a.stored(ins, sel, t)
 		return a.referenceWrite(t)
 	}
 	if r := a.spanning(); r != nil {
@@ -198,13 +261,29 @@ func (a *analysis) insert(n *pg.Node) Node {
 	if oc := ins.OnConflictClause; oc != nil && len(a.assignedKey(oc.TargetList, t)) > 0 {
 		refuse(keyChange(t))
 	}
+	a.stored(ins, sel, t)
 	return a.splitRows(ins, sel, t)
+}
+
+// stored looks at the constants that an INSERT stores.
+func (a *analysis) stored(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) {
+	names := insertColumns(ins, t)
+	for _, row := range sel.GetValuesLists() {
+		for i, n := range row.GetList().GetItems() {
+			if i < len(names) {
+				a.storeDate(n, t, names[i])
+			}
+		}
+	}
+	if oc := ins.OnConflictClause; oc != nil {
+		a.assigned(oc.TargetList, t)
+	}
 }
 
 func nullKey(t *Table) *Refusal {
 	name := t.Columns[t.Key.Columns[0]].Name
 	return &Refusal{Code: "0A000", Message: "a row of the sharded table " + t.String() + " needs a value for its key",
-		Detail: "The key column \"" + name + "\" is not given by this INSERT.",
+		Detail: "The key column \"" + name + "\" is left out or NULL.",
 		Hint:   "Name the column, and give it a constant or a parameter. Defaults of key columns are not supported yet."}
 }
 
@@ -222,6 +301,10 @@ func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) N
 	keys := make([][]Value, len(sel.ValuesLists))
 	for r, row := range sel.ValuesLists {
 		items := row.GetList().GetItems()
+		if len(items) != len(sel.ValuesLists[0].GetList().GetItems()) {
+			// Divided, each part might be well-formed.
+			refuse(&Refusal{Code: "42601", Message: "VALUES lists must all be the same length"})
+		}
 		for i, n := range at {
 			if n >= len(items) {
 				refuse(nullKey(t))
@@ -236,18 +319,21 @@ func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) N
 					Detail: "The value of \"" + t.Columns[t.Key.Columns[i]].Name + "\" is an expression, or of another type than the column.",
 					Hint:   "Compute the value first, and pass it as a parameter or with a cast to the column's type."})
 			}
+			if v.Source == IsNull {
+				refuse(nullKey(t))
+			}
 			keys[r] = append(keys[r], v)
 		}
 	}
 	if len(keys) == 1 {
-		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys}}}
+		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys, Stores: true}}}
 	}
 	return a.pinnedRows(ins, t, keys)
 }
 
 // pinnedRows makes the Split of several rows.
 func (a *analysis) pinnedRows(ins *pg.InsertStmt, t *Table, keys [][]Value) Node {
-	route := &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys}}}
+	route := &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys, Stores: true}}}
 	r := a.multi()
 	if r == nil && ins.WithClause != nil {
 		r = unsupported("WITH in an INSERT of rows for several shards is not supported yet", "Write the values in place.")
@@ -274,7 +360,7 @@ func (a *analysis) split(ins *pg.InsertStmt, t *Table, keys [][]Value) (Node, *R
 		Table: t, Types: t.Key.Types,
 		HeadEnd:    sqltext.AnchorOf(rows[0].start, a.lits),
 		TailStart:  sqltext.AnchorOf(rows[len(rows)-1].end, a.lits),
-		KeepsOrder: ins.OnConflictClause == nil || ins.OnConflictClause.Action == pg.OnConflictAction_ONCONFLICT_UPDATE,
+		KeepsOrder: ins.OnConflictClause == nil || ins.OnConflictClause.Action == pg.OnConflictAction_ONCONFLICT_UPDATE && ins.OnConflictClause.WhereClause == nil,
 	}
 	for i, r := range rows {
 		row := SplitRow{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits), Key: keys[i]}
@@ -315,9 +401,7 @@ func (a *analysis) sequences(ins *pg.InsertStmt, t *Table) {
 	sel := ins.SelectStmt.GetSelectStmt()
 	for _, c := range a.defaulted(ins, sel, t) {
 		if c.Sequence {
-			refuse(&Refusal{Code: "0A000", Message: "the sequence of column \"" + c.Name + "\" of the distributed table " + t.String() + " is not supported yet",
-				Detail: "Each shard would count for itself.",
-				Hint:   "Give the column a value, for example SELECT nextval() of a sequence of your own, or use gen_random_uuid()."})
+			refuse(ownSequence(c, t))
 		}
 	}
 }
@@ -327,8 +411,7 @@ func (a *analysis) defaults(ins *pg.InsertStmt, t *Table) {
 	a.sequences(ins, t)
 	for _, c := range a.defaulted(ins, ins.SelectStmt.GetSelectStmt(), t) {
 		if c.HasDefault && c.Default != Immutable {
-			refuse(&Refusal{Code: "0A000", Message: "the default of column \"" + c.Name + "\" would give another value in each copy of the reference table " + t.String(),
-				Hint: "Give the column a value."})
+			refuse(ownDefault(c, t))
 		}
 	}
 }

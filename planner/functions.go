@@ -49,6 +49,8 @@ func (a *analysis) function(f *pg.FuncCall) {
 		a.shardOwn = name + "()"
 	case homeFunctions[name]:
 		a.home = name + "()"
+		// What sequences do is in no transaction; large objects and notifications are.
+		a.writes = a.writes || strings.HasPrefix(name, "lo") && name != "lo_get" || name == "pg_notify"
 	case sqlFunctions[name]:
 		a.opaque = name + "()"
 	case strings.HasPrefix(name, "pg_advisory") || strings.HasPrefix(name, "pg_try_advisory"):
@@ -71,8 +73,11 @@ func (a *analysis) function(f *pg.FuncCall) {
 		if fn.Tables {
 			a.opaque = name + "()"
 		}
-		if fn.Volatility == Volatile {
+		switch fn.Volatility {
+		case Volatile:
 			a.writes, a.taints = true, true
+		case Stable:
+			a.shardOwn = name + "()" // it may read the clock
 		}
 	}
 }

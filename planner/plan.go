@@ -29,6 +29,9 @@ type Statement struct {
 	// NeedsParamTypes says that the parameters' types, which the client left to
 	// the server, decide whether the key is pinned: ask a shard and plan again.
 	NeedsParamTypes bool
+	// instants are the literals that several shards would each read as a date or
+	// a time; see Refuse.
+	instants []int
 	// Params is the highest $n.
 	Params int
 	// Cursor is the name of the cursor that it declares, or "".
@@ -73,6 +76,9 @@ type Pin struct {
 	// Keys are the alternatives, each with one value for each key column. An
 	// alternative with a NULL finds nothing.
 	Keys [][]Value
+	// Stores says that the keys are stored, and not compared: storing a value in a
+	// column with a type modifier may change it.
+	Stores bool
 	// Array is a parameter or literal that holds the alternatives of a key of
 	// one column (key = ANY(array)); nil where Keys is used.
 	Array *Value

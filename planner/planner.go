@@ -2,6 +2,7 @@ package planner
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -97,6 +98,14 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err erro
 	st.Taints = st.Taints || a.taints
 	st.HoldsSession = st.HoldsSession || a.hold
 	st.NeedsParamTypes = a.uncertain
+	st.TextSpecific = st.TextSpecific || a.textSpecific
+	if spans(st.Node) {
+		slices.Sort(a.dated)
+		st.instants = slices.Compact(a.dated)
+	}
+	if r := st.Refuse([]byte(p.text), lits); r != nil {
+		return nil, r
+	}
 	return st, nil
 }
 
@@ -104,7 +113,12 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err erro
 func (a *analysis) statement(n *pg.Node) *Statement {
 	switch {
 	case n.GetSelectStmt() != nil:
-		return &Statement{Node: a.selectStmt(n), TempTable: tempInto(n.GetSelectStmt().IntoClause), SchemaChange: n.GetSelectStmt().IntoClause != nil}
+		into := n.GetSelectStmt().IntoClause
+		st := &Statement{Node: a.selectStmt(n), SchemaChange: into != nil}
+		if into != nil && a.temporary(into.Rel) {
+			st = temporaryIn(st, into.Rel)
+		}
+		return st
 	case n.GetInsertStmt() != nil:
 		return &Statement{Node: a.insert(n), Writes: true}
 	case n.GetUpdateStmt() != nil:
@@ -123,18 +137,27 @@ func (a *analysis) statement(n *pg.Node) *Statement {
 
 // merge plans MERGE, which is for local tables only.
 func (a *analysis) merge(n *pg.Node) Node {
-	a.nested(n, &level{})
+	a.nested(n)
 	a.nestedDML = ""
 	a.complete(n)
-	if a.env.Shards > 1 && (len(a.leaves) > 0 || len(a.refs) > 0) {
+	if a.env.Shards > 1 && (len(a.leaves) > 0 || len(a.refs) > 0 || a.mixed || a.opaque != "") {
 		refuse(unsupported("MERGE over distributed tables is not supported yet", "Use INSERT ... ON CONFLICT, UPDATE and DELETE."))
 	}
 	return &Route{Place: Home}
 }
 
-func tempInto(i *pg.IntoClause) string {
-	if i != nil && i.Rel != nil && i.Rel.Relpersistence == "t" {
-		return i.Rel.Relname
+// temporary says whether a CREATE makes a relation of the session's own.
+func (a *analysis) temporary(rv *pg.RangeVar) bool {
+	schema := rv.Schemaname
+	if schema == "" {
+		schema = a.env.creationSchema()
 	}
-	return ""
+	return rv.Relpersistence == "t" || strings.HasPrefix(schema, "pg_temp")
+}
+
+// temporaryIn marks a statement that makes a temporary relation: the schema that
+// others see stays as it is.
+func temporaryIn(st *Statement, rv *pg.RangeVar) *Statement {
+	st.SchemaChange, st.HoldsSession, st.TempTable = false, true, rv.Relname
+	return st
 }

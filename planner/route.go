@@ -92,7 +92,13 @@ func (a *analysis) certain(p factPin, f family) bool {
 		vs = []Value{*p.array}
 	}
 	for _, v := range vs {
-		if v.Source == FromParam && v.Type == 0 && !a.inferred(v.Index, f) {
+		if v.Source != FromParam || a.declared(v.Index) != 0 {
+			continue
+		}
+		if v.Type != 0 {
+			f = familyOfOID(v.Type) // of a cast
+		}
+		if !a.inferred(v.Index, f) {
 			a.uncertain = true
 			return false
 		}
@@ -134,13 +140,15 @@ func aligned(l, anchor *leaf) bool {
 // spanning checks what must hold of every statement that runs on several shards.
 func (a *analysis) spanning() *Refusal {
 	switch {
-	case len(a.locals) > 0:
-		return &Refusal{Code: "0A000", Message: "a sharded table can't be combined with the local table \"" + a.locals[0] + "\" yet",
-			Hint: "Declare \"" + a.locals[0] + "\" as a reference table or as sharded, or query the two separately."}
 	case a.nestedDML != "":
 		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+	case len(a.locals) > 0:
+		return &Refusal{Code: "0A000", Message: "a distributed table can't be combined with the local table \"" + a.locals[0] + "\" yet",
+			Hint: "Declare \"" + a.locals[0] + "\" as a reference table or as sharded, or query the two separately."}
+	case a.locksCopies():
+		return unsupported("FOR UPDATE would lock only one shard's copy of a reference table", "Name the sharded tables: FOR UPDATE OF name.")
 	case a.home != "":
 		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
 	}
@@ -153,17 +161,20 @@ func (a *analysis) multi() *Refusal {
 	case a.clock != "":
 		return unsupported(a.clock+" would give another time on each shard", "Pass the time as a parameter.")
 	case a.shardOwn != "":
-		return unsupported(a.shardOwn+" would give another value on each shard", "Call it in a statement of its own.")
+		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+	case a.unstable != "":
+		return unsupported("a part of this statement that every shard would run for itself depends on "+a.unstable+", and may give other rows on each",
+			"Send that part as a statement of its own, and pass the result as a parameter.")
 	}
 	return nil
 }
 
 // scatterFrom checks that a FROM clause gives each of its rows on exactly one
 // shard, and returns the sharded table that decides on which.
-func (a *analysis) scatterFrom(items []*pg.Node, lvl *level, target *leaf) (*leaf, *Refusal) {
+func (a *analysis) scatterFrom(items []*pg.Node, target *leaf) (*leaf, *Refusal) {
 	anchor := target
 	for _, it := range items {
-		side, r := a.side(it, lvl)
+		side, r := a.side(it)
 		if r != nil {
 			return nil, r
 		}
@@ -192,11 +203,11 @@ func (a *analysis) scatterFrom(items []*pg.Node, lvl *level, target *leaf) (*lea
 
 // side returns the first sharded table among a FROM item's rows; nil means that
 // the item is the same on each shard.
-func (a *analysis) side(n *pg.Node, lvl *level) (*leaf, *Refusal) {
+func (a *analysis) side(n *pg.Node) (*leaf, *Refusal) {
 	switch {
 	case n.GetRangeVar() != nil:
 		for _, l := range a.leaves {
-			if l.rte.name == rangeName(n.GetRangeVar()) && l.level == lvl {
+			if l.rv == n.GetRangeVar() {
 				return l, nil
 			}
 		}
@@ -206,11 +217,11 @@ func (a *analysis) side(n *pg.Node, lvl *level) (*leaf, *Refusal) {
 		if j.Alias != nil {
 			return nil, unsupported("an alias for a join is not supported over several shards yet", "Name the tables instead.")
 		}
-		l, r1 := a.side(j.Larg, lvl)
+		l, r1 := a.side(j.Larg)
 		if r1 != nil {
 			return nil, r1
 		}
-		r, r2 := a.side(j.Rarg, lvl)
+		r, r2 := a.side(j.Rarg)
 		if r2 != nil {
 			return nil, r2
 		}
@@ -238,9 +249,6 @@ func (a *analysis) side(n *pg.Node, lvl *level) (*leaf, *Refusal) {
 		if has := a.within(sub); has {
 			return nil, unsupported("a subquery in FROM over sharded tables is not supported over several shards yet",
 				"Join the tables directly, or pin them to one key.")
-		}
-		if sub.LimitCount != nil || sub.LimitOffset != nil {
-			return nil, unsupported("a subquery with LIMIT may give other rows on each shard", "Leave LIMIT out.")
 		}
 		return nil, nil
 	case n.GetRangeFunction() != nil:
@@ -274,4 +282,23 @@ func rangeName(rv *pg.RangeVar) string {
 		return rv.Alias.Aliasname
 	}
 	return rv.Relname
+}
+
+// locksCopies says whether a locking clause names entries other than sharded
+// tables, or all of FROM, in a statement that reads reference tables.
+func (a *analysis) locksCopies() bool {
+	if len(a.refs) == 0 {
+		return false
+	}
+	for _, c := range a.locks {
+		if len(c.LockedRels) == 0 {
+			return true
+		}
+		for _, n := range c.LockedRels {
+			if !slices.ContainsFunc(a.leaves, func(l *leaf) bool { return l.rte.name == n.GetRangeVar().GetRelname() }) {
+				return true
+			}
+		}
+	}
+	return false
 }

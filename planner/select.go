@@ -1,7 +1,10 @@
 package planner
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
 )
 
 // selectStmt plans a SELECT, VALUES or TABLE.
@@ -10,7 +13,7 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 	if c := a.setConfig(sel); c != nil {
 		return c
 	}
-	lvl := a.query(sel, nil, nil)
+	a.query(sel, nil, nil)
 	a.complete(n)
 	if node, done := a.unsharded(); done {
 		return node
@@ -18,12 +21,12 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 	if r := a.spanning(); r != nil {
 		refuse(r)
 	}
-	merge, why := a.scatterSelect(sel, lvl)
-	return a.pinnedOr(func() (Node, *Refusal) {
+	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
+		merge, anchor, why := a.scatterSelect(sel)
 		if why != nil {
-			return nil, why
+			return nil, nil, why
 		}
-		return &Scatter{Merge: merge}, nil
+		return &Scatter{Merge: merge}, anchor, nil
 	})
 }
 
@@ -35,20 +38,28 @@ func (a *analysis) unsharded() (Node, bool) {
 	if len(a.leaves) > 0 {
 		return nil, false
 	}
-	if a.nestedDML != "" && len(a.refs) > 0 || a.opaque != "" {
-		refuse(a.spanning())
-	}
+	a.homeOnly()
 	if len(a.locals) == 0 && len(a.refs) > 0 && a.home == "" && !a.writes {
 		return &Route{Place: Any}, true
 	}
 	return &Route{Place: Home}, true
 }
 
+// homeOnly refuses what the home shard can't do alone although no sharded table
+// is named: change copies of a reference table, or run what can't be seen into.
+func (a *analysis) homeOnly() {
+	if a.nestedDML != "" && (len(a.refs) > 0 || a.mixed) || a.opaque != "" {
+		refuse(a.spanning())
+	}
+}
+
 // pinnedOr plans a statement over sharded tables: to one shard when each is
 // pinned, and by otherwise when they are not or when the pins lead to several.
-func (a *analysis) pinnedOr(otherwise func() (Node, *Refusal)) Node {
+// The pin of the table by which otherwise spreads prunes its shards; another
+// table's may be for fewer rows, as in the ON of an outer join.
+func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 	pins, ok := a.pins()
-	other, r := otherwise()
+	other, anchor, r := otherwise()
 	if r == nil {
 		if m := a.multi(); m != nil {
 			other, r = nil, m
@@ -60,11 +71,14 @@ func (a *analysis) pinnedOr(otherwise func() (Node, *Refusal)) Node {
 			route.Refusal = &Refusal{Code: "0A000",
 				Message: "the keys of this statement are on different shards, and it can't be run over several: " + r.Message, Hint: r.Hint}
 		}
-		switch o := other.(type) {
-		case *Scatter:
-			o.Pins = pins[:1]
-		case *Broadcast:
-			o.Pins = pins[:1]
+		if r == nil {
+			prune := pins[slices.Index(a.leaves, anchor)]
+			switch o := other.(type) {
+			case *Scatter:
+				o.Pins = []Pin{prune}
+			case *Broadcast:
+				o.Pins = []Pin{prune}
+			}
 		}
 		return route
 	}
@@ -86,9 +100,9 @@ func spreads(pins []Pin) bool {
 
 // scatterSelect says whether the shards' answers to a SELECT are disjoint parts
 // of the whole one, and how they are merged.
-func (a *analysis) scatterSelect(sel *pg.SelectStmt, lvl *level) (Merge, *Refusal) {
-	no := func(what, hint string) (Merge, *Refusal) {
-		return 0, unsupported(what+" over several shards is not supported yet", hint)
+func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
+	no := func(what, hint string) (Merge, *leaf, *Refusal) {
+		return 0, nil, unsupported(what+" over several shards is not supported yet", hint)
 	}
 	pinHint := "Pin every sharded table to one key with WHERE key = value."
 	switch {
@@ -124,24 +138,24 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt, lvl *level) (Merge, *Refusa
 	if window {
 		return no("a window function", pinHint)
 	}
+	if a.outerAgg {
+		return no("an aggregate that may be of the query around its subquery", pinHint)
+	}
 	if aggregates > 0 {
 		if !a.onlyCounts(sel.TargetList) {
 			return no("an aggregate other than count", pinHint)
 		}
 		merge = AddIntegers
 	}
-	if _, r := a.scatterFrom(sel.FromClause, lvl, nil); r != nil {
-		return 0, r
-	}
-	return merge, nil
+	anchor, r := a.scatterFrom(sel.FromClause, nil)
+	return merge, anchor, r
 }
 
-// inCTE says whether a WITH clause reads a sharded table, or what may differ
-// between shards.
+// inCTE says whether a WITH clause reads a sharded table.
 func (a *analysis) inCTE(w *pg.WithClause) bool {
 	for _, c := range w.Ctes {
 		sel := c.GetCommonTableExpr().Ctequery.GetSelectStmt()
-		if sel == nil || a.within(sel) || sel.LimitCount != nil || a.volatile {
+		if sel == nil || a.within(sel) {
 			return true
 		}
 	}
@@ -183,18 +197,27 @@ func (a *analysis) onlyCounts(targets []*pg.Node) bool {
 // setConfig recognises SELECT set_config('name', 'value', local): a SET in the
 // form of a query.
 func (a *analysis) setConfig(sel *pg.SelectStmt) Node {
-	if len(sel.TargetList) != 1 || len(sel.FromClause) > 0 || sel.WhereClause != nil || sel.Larg != nil {
+	if len(sel.TargetList) != 1 {
 		return nil
 	}
 	f := sel.TargetList[0].GetResTarget().GetVal().GetFuncCall()
-	if f == nil || len(f.Args) != 3 || str(f.Funcname[len(f.Funcname)-1]) != "set_config" {
+	if f == nil || len(f.Args) != 3 || str(f.Funcname[len(f.Funcname)-1]) != "set_config" || !bare(sel) {
 		return nil
 	}
 	name := f.Args[0].GetAConst().GetSval().GetSval()
-	local := f.Args[2].GetAConst().GetBoolval()
-	if name == "" || f.Args[2].GetAConst() == nil || f.Args[1].GetAConst() == nil {
+	local, ok := f.Args[2].GetAConst().GetVal().(*pg.A_Const_Boolval)
+	value := f.Args[1].GetAConst().GetSval()
+	if name == "" || !ok || value == nil || len(f.Funcname) == 2 && str(f.Funcname[0]) != "pg_catalog" {
 		return nil
 	}
-	refuseSetting(name, f.Args[1].GetAConst().GetSval().GetSval())
-	return &Control{Kind: Set, Tag: "SELECT 1", Name: settingName(name), Settings: []string{settingName(name)}, Local: local.GetBoolval()}
+	refuseSetting(name, value.GetSval())
+	a.textSpecific = true // the setting's name is a literal
+	return &Control{Kind: Set, Tag: "SELECT 1", Name: settingName(name), Settings: []string{settingName(name)}, Local: local.Boolval.GetBoolval()}
+}
+
+// bare says whether a SELECT is nothing but its target list.
+func bare(sel *pg.SelectStmt) bool {
+	rest := proto.Clone(sel).(*pg.SelectStmt)
+	rest.TargetList, rest.LimitOption, rest.Op = nil, 0, 0
+	return proto.Size(rest) == 0 && sel.LimitCount == nil && sel.Larg == nil
 }

@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -56,8 +58,8 @@ func (a *analysis) utility(n *pg.Node) *Statement {
 	case n.GetCallStmt() != nil:
 		a.function(n.GetCallStmt().Funccall)
 		a.exprs(n.GetCallStmt().Funccall.Args, &level{}, nil)
-		if a.opaque != "" && a.env.Shards > 1 {
-			refuse(a.spanning())
+		if a.env.Shards > 1 && (a.opaque != "" || len(a.leaves) > 0) {
+			refuse(unsupported("a procedure that may read or change distributed tables can't be called", "Send its statements from the client."))
 		}
 		return &Statement{Node: &Route{Place: Home}, Writes: true, Taints: true}
 	}
@@ -127,7 +129,7 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 	case pg.VariableSetKind_VAR_SET_VALUE:
 		var value string
 		if len(v.Args) > 0 {
-			value = v.Args[0].GetAConst().GetSval().GetSval()
+			value = constant(v.Args[0].GetAConst())
 		}
 		refuseSetting(v.Name, value)
 		c.Settings = []string{c.Name}
@@ -158,6 +160,17 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 		}
 	}
 	return c
+}
+
+// constant is the text of a setting's value.
+func constant(c *pg.A_Const) string {
+	switch {
+	case c.GetIval() != nil:
+		return strconv.Itoa(int(c.GetIval().GetIval()))
+	case c.GetFval() != nil:
+		return c.GetFval().GetFval()
+	}
+	return c.GetSval().GetSval()
 }
 
 // unsafeEncodings are client encodings in which a byte below 0x80 can be part of
@@ -293,19 +306,35 @@ func (s *Schema) Mentions(body string) string {
 			start = -1
 		}
 	}
-	found := ""
-	any := false
-	s.Distributed(func(t *Table) {
-		any = true
-		if words[strings.ToLower(t.Name)] {
-			found = t.String()
+	var found []string
+	spread := false
+	for _, m := range s.tables {
+		for _, t := range m {
+			if !distributed(t.Distribution) && t.Distribution != MixedView {
+				continue
+			}
+			spread = true
+			if words[strings.ToLower(t.Name)] {
+				found = append(found, t.String())
+			}
 		}
-	})
-	if found == "" && any && words["execute"] {
-		found = "EXECUTE"
 	}
-	return found
+	if !spread {
+		return ""
+	}
+	for name := range words {
+		if fn := s.functions[name]; fn.User && fn.Tables || sqlFunctions[name] || dynamicSQL[name] {
+			found = append(found, strings.ToUpper(name))
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.Min(found)
 }
+
+// dynamicSQL are the words by which procedural languages run SQL from a string.
+var dynamicSQL = set("execute", "spi_exec_query", "spi_query", "spi_prepare", "spi_exec_prepared", "spi_query_prepared")
 
 // eachMessageBelow is eachMessage for a node.
 func eachMessageBelow(n *pg.Node, f func(protoreflect.Message)) { eachMessage(n.ProtoReflect(), f) }

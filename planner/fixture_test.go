@@ -1,0 +1,161 @@
+package planner
+
+import (
+	"strings"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+)
+
+// columnTypes are the types that the fixture's columns use.
+var columnTypes = map[string]uint32{
+	"int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "float8": 701, "text": 25, "citext": 90001, "varchar": 1043,
+	"bpchar": 1042, "uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17, "bool": 16,
+}
+
+// fixtureTable makes a table from "name type flags, ..."; the flags are those of
+// the switch below.
+func fixtureTable(name string, d Distribution, columns string) *Table {
+	t := &Table{Schema: "public", Name: name, Kind: 'r', Distribution: d}
+	if schema, rest, ok := strings.Cut(name, "."); ok {
+		t.Schema, t.Name = schema, rest
+	}
+	for _, c := range strings.Split(columns, ", ") {
+		words := strings.Fields(c)
+		col := Column{Name: words[0], Type: columnTypes[words[1]], Deterministic: true}
+		for _, w := range words[2:] {
+			switch w {
+			case "now":
+				col.HasDefault, col.Default = true, Stable
+			case "random":
+				col.HasDefault, col.Default = true, Volatile
+			case "constant":
+				col.HasDefault = true
+			case "serial":
+				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
+			case "generated":
+				col.Generated = true
+			case "nocase":
+				col.Deterministic = false
+			}
+		}
+		t.Columns = append(t.Columns, col)
+	}
+	return t
+}
+
+// keyed gives a table its key.
+func (t *Table) keyed(group string, names ...string) *Table {
+	t.Key = &Key{Group: group}
+	for _, n := range names {
+		i := t.Column(n)
+		k, ok := shardmap.KeyTypeOfOID(t.Columns[i].Type)
+		if !ok {
+			panic(n)
+		}
+		t.Key.Columns, t.Key.Types = append(t.Key.Columns, i), append(t.Key.Types, k)
+	}
+	return t
+}
+
+func (t *Table) kinded(kind byte) *Table {
+	t.Kind = kind
+	return t
+}
+
+// fixtureRules are the rules of the fixture's tables, and of some that do not
+// exist yet.
+type fixtureRules map[string]Rule
+
+func (r fixtureRules) Rule(schema, table string) (Rule, bool) {
+	rule, ok := r[schema+"."+table]
+	return rule, ok
+}
+
+func fixtureTables() []*Table {
+	return []*Table{
+		// The group "customers".
+		fixtureTable("customers", Sharded, "id int8, name text, country text, balance numeric, since date").keyed("customers", "id"),
+		fixtureTable("orders", Sharded, "customer_id int4, id int8, country text, total numeric, note text, at timestamptz now, tag uuid random").keyed("customers", "customer_id"),
+		fixtureTable("tickets", Sharded, "customer_id int8, n int8 serial, note text, double int8 generated").keyed("customers", "customer_id"),
+		// The group "accounts".
+		fixtureTable("accounts", Sharded, "code text, owner text, nick text nocase, amount int8").keyed("accounts", "code"),
+		fixtureTable("transfers", Sharded, "code varchar, amount int8, at timestamptz").keyed("accounts", "code"),
+		fixtureTable("labels", Sharded, "code bpchar, note text").keyed("accounts", "code"),
+		// Keys of other types, each table for itself.
+		fixtureTable("documents", Sharded, "id uuid, body text").keyed("documents", "id"),
+		fixtureTable("days", Sharded, "day date, n int4").keyed("days", "day"),
+		fixtureTable("events", Sharded, "at timestamp, n int4").keyed("events", "at"),
+		fixtureTable("logs", Sharded, "at timestamptz, line text").keyed("logs", "at"),
+		fixtureTable("blobs", Sharded, "hash bytea, data bytea").keyed("blobs", "hash"),
+		// A key of two columns, in another schema.
+		fixtureTable("audit.entries", Sharded, "tenant int4, day date, n int4, note text").keyed("audit", "tenant", "day"),
+		fixtureTable("audit.details", Sharded, "tenant int8, day date, note text").keyed("audit", "tenant", "day"),
+		// Tables that pgbench makes.
+		fixtureTable("pgbench_accounts", Sharded, "aid int4, bid int4, abalance int4, filler bpchar").keyed("pgbench", "aid"),
+		fixtureTable("pgbench_branches", Reference, "bid int4, bbalance int4, filler bpchar"),
+		// Reference tables.
+		fixtureTable("countries", Reference, "code text, name text, people int8"),
+		fixtureTable("rates", Reference, "id int8 serial, code text, rate float8, at timestamptz now, kind text constant"),
+		// A reference table by the name of a sharded one.
+		fixtureTable("twin.customers", Reference, "id int8, name text"),
+		// Local ones.
+		fixtureTable("settings", Local, "k text, v text"),
+		fixtureTable("tasks", Local, "id int4 serial, due timestamptz"),
+		// Views, an index and a sequence.
+		fixtureTable("customer_names", ShardedView, "id int8, name text").kinded('v'),
+		fixtureTable("country_names", Reference, "code text, name text").kinded('v'),
+		fixtureTable("used_countries", MixedView, "code text, name text").kinded('v'),
+		fixtureTable("setting_names", Local, "k text").kinded('v'),
+		fixtureTable("orders_total", Sharded, "total numeric").kinded('i'),
+		fixtureTable("task_numbers", Local, "last_value int8").kinded('S'),
+		fixtureTable("pg_catalog.pg_class", Local, "oid int8, relname text"),
+	}
+}
+
+func fixtureSchema() *Schema {
+	rules := fixtureRules{
+		"public.future":     {Key: []string{"id"}, Group: "customers"},
+		"public.future_ref": {Reference: true},
+		"public.line_items": {Key: []string{"customer_id"}, Group: "customers"},
+	}
+	tables := fixtureTables()
+	for _, t := range tables {
+		if t.Kind == 'r' && t.Distribution == Reference {
+			rules[t.Schema+"."+t.Name] = Rule{Reference: true}
+		}
+		if t.Key != nil {
+			rules[t.Schema+"."+t.Name] = keyRule(Sharded, t)
+		}
+	}
+	functions := map[string]Function{
+		"now": {Volatility: Stable}, "lower": {}, "length": {}, "abs": {}, "generate_series": {}, "unnest": {}, "age": {Volatility: Stable},
+		"random": {Volatility: Volatile}, "clock_timestamp": {Volatility: Volatile}, "gen_random_uuid": {Volatility: Volatile},
+		"nextval": {Volatility: Volatile}, "currval": {Volatility: Volatile}, "pg_backend_pid": {Volatility: Stable}, "set_config": {Volatility: Volatile},
+		"pg_advisory_lock": {Volatility: Volatile}, "pg_advisory_xact_lock": {Volatility: Volatile}, "lo_create": {Volatility: Volatile},
+		"count": {Aggregate: true}, "sum": {Aggregate: true}, "avg": {Aggregate: true}, "min": {Aggregate: true}, "max": {Aggregate: true},
+		"string_agg": {Aggregate: true}, "array_agg": {Aggregate: true}, "row_number": {Window: true}, "rank": {Window: true, Aggregate: true},
+		"median": {Aggregate: true, User: true}, "taxed": {User: true}, "touch": {User: true, Volatility: Volatile},
+		"today_in": {User: true, Volatility: Stable}, "order_total": {User: true, Volatility: Stable, Tables: true},
+		"audit_trigger": {User: true, Volatility: Volatile, Tables: true}, "plain_trigger": {User: true, Volatility: Volatile},
+	}
+	return NewSchema(1, tables, functions, rules)
+}
+
+func fixtureEnv() *Env {
+	return &Env{Schema: fixtureSchema(), Shards: 4, SearchPath: []string{"public"}, Temp: map[string]bool{"scratch": true}}
+}
+
+// plan plans a text as Planner does without its cache.
+func plan(text string, env *Env) (*Statement, error) {
+	var sc sqltext.Scanner
+	_, lits, err := sc.Normalize([]byte(text))
+	if err != nil {
+		lits = nil
+	}
+	p, err := Parse(text, sqltext.GuardLimits{})
+	if err != nil {
+		return nil, err
+	}
+	return p.Plan(lits, env)
+}

@@ -1,0 +1,257 @@
+package planner
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+)
+
+// String renders a plan as text, one fact a line and without a line feed at the
+// end: what EXPLAIN, the logs and the golden files show. It depends on nothing
+// but the plan, so that equal texts mean equal plans.
+func (s *Statement) String() string {
+	var r renderer
+	if s.Node == nil {
+		r.line("Undecided")
+	} else {
+		r.node(s.Node)
+	}
+	r.flags(s)
+	return strings.TrimSuffix(r.String(), "\n")
+}
+
+// Render gives every field of a refusal, one a line.
+func (r *Refusal) Render() string {
+	out := "ERROR " + r.Code + ": " + r.Message
+	if r.Detail != "" {
+		out += "\nDETAIL: " + r.Detail
+	}
+	if r.Hint != "" {
+		out += "\nHINT: " + r.Hint
+	}
+	if r.Position > 0 {
+		out += "\nPOSITION: " + strconv.Itoa(r.Position)
+	}
+	return out
+}
+
+// renderer writes lines at a depth.
+type renderer struct {
+	strings.Builder
+	depth int
+}
+
+func (r *renderer) line(format string, args ...any) {
+	r.WriteString(strings.Repeat("  ", r.depth))
+	fmt.Fprintf(r, format, args...)
+	r.WriteByte('\n')
+}
+
+// below runs f one level deeper.
+func (r *renderer) below(f func()) {
+	r.depth++
+	f()
+	r.depth--
+}
+
+func (r *renderer) node(n Node) {
+	switch n := n.(type) {
+	case *Route:
+		r.route(n)
+	case *Scatter:
+		r.line("Scatter, %s", n.Merge)
+		r.below(func() { r.pins(n.Pins) })
+	case *Broadcast:
+		r.line("Broadcast, %s%s", n.Merge, when(n.HomeFirst, ", home first"))
+		r.below(func() {
+			r.pins(n.Pins)
+			if len(n.LockReference) > 0 {
+				r.line("lock %s", strings.Join(n.LockReference, ", "))
+			}
+		})
+	case *Split:
+		r.split(n)
+	case *CopyIn:
+		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
+		r.below(func() {
+			if len(n.Fields) > 0 {
+				r.line("key fields %v as %s", n.Fields, typeList(n.Types))
+			}
+			f := n.Format
+			r.line("%s, delimiter %q, null %q%s", choose(f.CSV, "csv", "text"), f.Delimiter, f.Null, when(f.Header, ", header"))
+			if f.CSV {
+				r.line("quote %q, escape %q", f.Quote, f.Escape)
+			}
+		})
+	case *CopyOut:
+		r.line("CopyOut%s", when(n.Header, ", one header"))
+		r.below(func() { r.pins(n.Pins) })
+	case *Cursor:
+		r.line("Cursor %q%s", n.Name, when(n.Close, ", close"))
+	case *Control:
+		r.control(n)
+	}
+}
+
+func (r *renderer) route(n *Route) {
+	r.line("Route %s", n.Place)
+	r.below(func() {
+		r.pins(n.Pins)
+		if n.KeyChange != nil {
+			r.line("new key in the same slot: %s", n.KeyChange)
+		}
+		if n.Else != nil {
+			r.line("else")
+			r.below(func() { r.node(n.Else) })
+		}
+		if n.Refusal != nil {
+			r.line("else refuse %s: %s", n.Refusal.Code, n.Refusal.Message)
+		}
+	})
+}
+
+func (r *renderer) split(n *Split) {
+	r.line("Split %s%s", n.Table, when(n.KeepsOrder, ", keeps order"))
+	r.below(func() {
+		for _, row := range n.Rows {
+			r.line("row %s to %s: %s%s", anchor(row.Start), anchor(row.End), tuple(row.Key), paramList(row.Params))
+		}
+		r.line("head to %s, tail from %s%s", anchor(n.HeadEnd), anchor(n.TailStart), paramList(n.TailParams))
+	})
+}
+
+func (r *renderer) control(c *Control) {
+	r.line("Control %s, tag %q", c.Kind, c.Tag)
+	r.below(func() {
+		for _, f := range [][2]string{{"name", c.Name}, {"modes", c.Modes}, {"isolation", c.Isolation}, {"settings", strings.Join(c.Settings, ", ")}} {
+			if f[1] != "" {
+				r.line("%s %s", f[0], f[1])
+			}
+		}
+		if f := when(c.Chain, "chain ") + when(c.Local, "local ") + when(c.Reset, "reset "); f != "" {
+			r.line("%s", strings.TrimSpace(f))
+		}
+	})
+}
+
+func (r *renderer) pins(pins []Pin) {
+	for i := range pins {
+		r.line("pin %s", &pins[i])
+	}
+}
+
+func (r *renderer) flags(s *Statement) {
+	var on []string
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{s.Writes, "writes"}, {s.SchemaChange, "schema change"}, {s.NoTransaction, "no transaction"},
+		{s.HoldsSession, "holds session"}, {s.Taints, "taints"}, {s.TextSpecific, "text specific"},
+		{s.NeedsParamTypes, "needs parameter types"},
+	} {
+		if f.set {
+			on = append(on, f.name)
+		}
+	}
+	if s.Params > 0 {
+		on = append(on, fmt.Sprintf("%d parameters", s.Params))
+	}
+	if s.Cursor != "" {
+		on = append(on, fmt.Sprintf("cursor %q", s.Cursor))
+	}
+	if s.TempTable != "" {
+		on = append(on, fmt.Sprintf("temporary %q", s.TempTable))
+	}
+	if len(s.instants) > 0 {
+		on = append(on, fmt.Sprintf("instants %v", s.instants))
+	}
+	if len(on) > 0 {
+		r.line("(%s)", strings.Join(on, ", "))
+	}
+}
+
+// String renders a pin as the condition that it stands for.
+func (p *Pin) String() string {
+	var columns []string
+	for _, n := range p.Table.Key.Columns {
+		columns = append(columns, p.Table.Columns[n].Name)
+	}
+	left := fmt.Sprintf("%s (%s) as %s", p.Table, strings.Join(columns, ", "), typeList(p.Types))
+	if p.Array != nil {
+		return left + " = any " + p.Array.String()
+	}
+	var keys []string
+	for _, k := range p.Keys {
+		keys = append(keys, tuple(k))
+	}
+	return left + " = " + strings.Join(keys, " or ")
+}
+
+// String renders a value as "literal 0" (its position among the text's
+// literals), "$1" or "NULL", with its declared type.
+func (v Value) String() string {
+	out := "NULL"
+	switch v.Source {
+	case FromLiteral:
+		out = "literal " + strconv.Itoa(v.Index)
+	case FromParam:
+		out = "$" + strconv.Itoa(v.Index+1)
+	}
+	if v.Negative {
+		out = "-" + out
+	}
+	if t, ok := shardmap.KeyTypeOfOID(v.Type); ok {
+		out += "::" + t.SQLName()
+	} else if v.Type != 0 {
+		out += "::" + strconv.FormatUint(uint64(v.Type), 10)
+	}
+	return out
+}
+
+func tuple(values []Value) string {
+	var out []string
+	for _, v := range values {
+		out = append(out, v.String())
+	}
+	return "(" + strings.Join(out, ", ") + ")"
+}
+
+func typeList(types []shardmap.KeyType) string {
+	var out []string
+	for _, t := range types {
+		out = append(out, t.SQLName())
+	}
+	return strings.Join(out, ", ")
+}
+
+func anchor(a sqltext.Anchor) string { return fmt.Sprintf("%d+%d", a.Literal, a.Delta) }
+
+func paramList(params []ParamRef) string {
+	out := ""
+	for _, p := range params {
+		out += fmt.Sprintf(" $%d at %s", p.N, anchor(p.At))
+	}
+	return out
+}
+
+func when(b bool, s string) string { return choose(b, s, "") }
+
+func (p Place) String() string {
+	return [...]string{Pinned: "by key", Home: "home", Any: "any"}[p]
+}
+
+func (m Merge) String() string {
+	return [...]string{Concat: "concat", AddIntegers: "add integers", First: "first"}[m]
+}
+
+func (k ControlKind) String() string {
+	return [...]string{
+		Begin: "Begin", Commit: "Commit", Rollback: "Rollback", Savepoint: "Savepoint", Release: "Release",
+		RollbackTo: "RollbackTo", Set: "Set", DiscardAll: "DiscardAll", Deallocate: "Deallocate",
+		Constraints: "Constraints", Empty: "Empty",
+	}[k]
+}

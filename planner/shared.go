@@ -1,0 +1,90 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// A subquery without sharded tables is run by one PostgreSQL once (or gives the
+// same for the same outer row), and by the gateway once on each shard. It is only
+// the same thing if the answer follows from the rows: not from their order, a
+// sample of them, or a volatile function. The same holds for the copies of a
+// reference table, which must not drift apart.
+
+// perhapsUnstable looks at a subquery without sharded tables.
+func (a *analysis) perhapsUnstable(sel *pg.SelectStmt) {
+	switch {
+	case sel.LimitCount != nil, sel.LimitOffset != nil:
+		a.unstable = "LIMIT or OFFSET"
+	case len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil:
+		a.unstable = "DISTINCT ON"
+	}
+}
+
+// orderFree are the aggregates whose result does not depend on the order of
+// their input, whatever its type.
+var orderFree = set("count", "min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor")
+
+// exactTypes are the types whose sums and averages don't depend on the order:
+// int2, int4, int8, numeric, money, interval.
+var exactTypes = []uint32{21, 23, oidInt8, 1700, 790, 1186}
+
+// sharedCall looks at a call in a subquery without sharded tables.
+func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
+	name := str(f.Funcname[len(f.Funcname)-1])
+	switch {
+	case !a.shared:
+	case a.env.Schema.functions[name].Volatility == Volatile:
+		a.unstable = name + "()"
+	case f.Over != nil:
+		a.unstable = "a window function"
+	case !a.aggregate(f) || orderFree[name] && len(f.Funcname) == 1 && !a.env.Schema.functions[name].User:
+	case name == "sum" || name == "avg":
+		if len(f.Args) == 1 {
+			c, ok := a.column(f.Args[0], lvl)
+			if ok && slices.Contains(exactTypes, c.rte.table.Columns[c.n].Type) {
+				return
+			}
+		}
+		a.unstable = "the order of rows in " + name + "()"
+	default:
+		a.unstable = "the order of rows in " + name + "()"
+	}
+}
+
+// aggregateLevel notes an aggregate in a subquery that may be one of a query
+// around it: PostgreSQL takes it for one when its arguments have columns of outer
+// levels only. It would then run over the rows of each shard.
+func (a *analysis) aggregateLevel(f *pg.FuncCall, lvl *level) {
+	a.sharedCall(f, lvl)
+	if lvl.parent == nil || !a.aggregate(f) {
+		return
+	}
+	columns, own := 0, false
+	eachMessage(f.ProtoReflect(), func(m protoreflect.Message) {
+		ref, ok := m.Interface().(*pg.ColumnRef)
+		if !ok {
+			return
+		}
+		columns++
+		n := len(ref.Fields)
+		if n == 1 {
+			c, ok := among(lvl.rtes, str(ref.Fields[0]))
+			own = own || ok && c.rte != nil
+		} else if n > 1 {
+			own = own || slices.ContainsFunc(lvl.rtes, func(e *rte) bool { return e.name == str(ref.Fields[n-2]) })
+		}
+	})
+	a.outerAgg = a.outerAgg || columns > 0 && !own
+}
+
+// systemColumns mean something else on each shard.
+var systemColumns = set("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
+
+func (a *analysis) systemColumn(c *pg.ColumnRef) {
+	if name := str(c.Fields[len(c.Fields)-1]); systemColumns[name] {
+		a.shardOwn = "the system column " + name
+	}
+}
