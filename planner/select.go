@@ -59,6 +59,9 @@ func (a *analysis) homeOnly() {
 // table's may be for fewer rows, as in the ON of an outer join.
 func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 	pins, ok := a.pins()
+	if ok && together(pins) {
+		return &Route{Place: Pinned, Pins: pins}
+	}
 	other, anchor, r := otherwise()
 	if r == nil {
 		if m := a.multi(); m != nil {
@@ -86,6 +89,17 @@ func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 		refuse(r)
 	}
 	return other
+}
+
+// together says whether pins lead to one shard whatever their values are: each is
+// one and the same key.
+func together(pins []Pin) bool {
+	for _, p := range pins {
+		if p.Array != nil || len(p.Keys) != 1 || !slices.Equal(p.Keys[0], pins[0].Keys[0]) || !colocated(p.Table.Key, pins[0].Table.Key) {
+			return false
+		}
+	}
+	return true
 }
 
 // spreads says whether a pin has alternatives.

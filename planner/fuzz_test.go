@@ -1,0 +1,52 @@
+package planner
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// FuzzPlan: no text makes the planner panic, and whatever fails does so by a
+// refusal with an SQLSTATE. Its seeds are the statements of the golden files.
+func FuzzPlan(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		lines := strings.Split(string(b), "\n")
+		for i, l := range lines[1:] {
+			if strings.HasPrefix(lines[i], "plan") {
+				f.Add(l)
+			}
+		}
+	}
+	env := fixtureEnv()
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4096 {
+			return
+		}
+		p := &Planner{Env: *env, Cached: NewCache(16)}
+		var sc sqltext.Scanner
+		st, _, parsed, err := p.Plan([]byte(text), &sc)
+		var r *Refusal
+		switch {
+		case err == nil && st.String() == "":
+			t.Errorf("%q: an empty plan", text)
+		case errors.Is(err, ErrSeveral):
+			if len(parsed.Pieces()) < 2 {
+				t.Errorf("%q: several statements in %d pieces", text, len(parsed.Pieces()))
+			}
+		case err != nil && (!errors.As(err, &r) || len(r.Code) != 5 || r.Message == ""):
+			t.Errorf("%q: %v is no refusal", text, err)
+		}
+	})
+}
