@@ -79,7 +79,7 @@ func (p *Planner) Plan(text []byte, sc *sqltext.Scanner) (st *Statement, lits []
 			st = p.Cached.get(text)
 		}
 		if st != nil {
-			if err := st.Refuse(text, lits); err != nil {
+			if err := st.instantIn(text, lits); err != nil {
 				return nil, lits, nil, err
 			}
 			return st, lits, nil, nil

@@ -557,7 +557,7 @@ func (a *analysis) filled(def *pg.Node, d Distribution, t *Table) {
 		serial = serial || k.GetConstraint().GetContype() == pg.ConstrType_CONSTR_IDENTITY
 	}
 	for _, i := range x.dated {
-		if st := (&Statement{instants: []int{i}}); st.Refuse([]byte(a.text), a.lits) != nil {
+		if st := (&Statement{instants: []int{i}}); st.instantIn([]byte(a.text), a.lits) != nil {
 			x.clock = "the default"
 		}
 	}

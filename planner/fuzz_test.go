@@ -2,9 +2,6 @@ package planner
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/shardgate/shardgate/planner/sqltext"
@@ -13,21 +10,8 @@ import (
 // FuzzPlan: no text makes the planner panic, and whatever fails does so by a
 // refusal with an SQLSTATE. Its seeds are the statements of the golden files.
 func FuzzPlan(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		lines := strings.Split(string(b), "\n")
-		for i, l := range lines[1:] {
-			if strings.HasPrefix(lines[i], "plan") {
-				f.Add(l)
-			}
-		}
+	for _, text := range goldenStatements(f) {
+		f.Add(text)
 	}
 	env := fixtureEnv()
 	f.Fuzz(func(t *testing.T, text string) {

@@ -27,8 +27,7 @@ func (a *analysis) dateText(n *pg.Node) {
 	}
 }
 
-// castDate notes the constant of a cast to a date or a time. An OID differs
-// between shards, and so may what a cast to an alias type of oid gives.
+// castDate notes the constant of a cast to a date or a time.
 func (a *analysis) castDate(c *pg.TypeCast) {
 	names := c.TypeName.GetNames()
 	if len(names) == 0 {
@@ -72,10 +71,10 @@ func spans(n Node) bool {
 
 var instantWords = [][]byte{[]byte("now"), []byte("today"), []byte("tomorrow"), []byte("yesterday")}
 
-// Refuse looks at the values of literals, which a cached plan can't know: one
-// that each shard would read as the time on its own clock is refused. It must be
-// asked for each text that runs by the plan; Planner does so.
-func (s *Statement) Refuse(text []byte, lits []sqltext.Literal) error {
+// instantIn looks at the values of literals, which a cached plan can't know: one
+// that each shard would read as the time on its own clock is refused. It is asked
+// for each text that runs by the plan.
+func (s *Statement) instantIn(text []byte, lits []sqltext.Literal) error {
 	for _, i := range s.instants {
 		word := bytes.ToLower(text[lits[i].Start:lits[i].End])
 		for _, w := range instantWords {

@@ -30,7 +30,7 @@ type Statement struct {
 	// the server, decide whether the key is pinned: ask a shard and plan again.
 	NeedsParamTypes bool
 	// instants are the literals that several shards would each read as a date or
-	// a time; see Refuse.
+	// a time; see instantIn.
 	instants []int
 	// Params is the highest $n.
 	Params int

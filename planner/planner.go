@@ -103,7 +103,7 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err erro
 		slices.Sort(a.dated)
 		st.instants = slices.Compact(a.dated)
 	}
-	if r := st.Refuse([]byte(p.text), lits); r != nil {
+	if r := st.instantIn([]byte(p.text), lits); r != nil {
 		return nil, r
 	}
 	return st, nil
