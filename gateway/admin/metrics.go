@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,8 +16,9 @@ import (
 	"github.com/shardgate/shardgate/gateway"
 )
 
-// Serve serves metrics in the text format of Prometheus at /metrics, and 200 at
-// /healthz, on address; nothing if that is empty. stop ends it.
+// Serve serves metrics in the text format of Prometheus at /metrics, profiles at
+// /debug/pprof/, and 200 at /healthz, on address; nothing if that is empty. stop
+// ends it.
 func Serve(address string, g *gateway.Gateway) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
@@ -32,6 +34,9 @@ func Serve(address string, g *gateway.Gateway) (stop func(), err error) {
 		&poolCollector{g})
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})

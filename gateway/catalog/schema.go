@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/shardgate/shardgate/configs"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -30,30 +31,17 @@ const (
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'i', 'I', 'S') AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp%'
 			AND n.nspname NOT IN ('information_schema', 'shardgate') AND (n.nspname <> 'pg_catalog' OR c.relkind IN ('r', 'v'))`
-	// columnsSQL lists the columns of user relations, with the worst volatility of
-	// a default expression's functions; domains are resolved to their base types.
-	columnsSQL = `WITH RECURSIVE base(oid, typ, typmod) AS (
-			SELECT oid, oid, -1 FROM pg_type WHERE typtype <> 'd'
-			UNION ALL
-			SELECT t.oid, b.typ, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE b.typmod END
-			FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd')
-		SELECT a.attrelid, a.attname, coalesce(b.typ, a.atttypid), CASE WHEN a.atttypmod >= 0 THEN a.atttypmod ELSE coalesce(b.typmod, -1) END,
-			a.attnotnull, d.oid IS NOT NULL OR a.attidentity <> '', a.attgenerated <> '',
-			a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%', false),
-			CASE WHEN d.oid IS NULL THEN 'i'
-				WHEN EXISTS (SELECT FROM pg_depend p JOIN pg_proc f ON f.oid = p.refobjid WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
-					AND p.refclassid = 'pg_proc'::regclass AND f.provolatile = 'v') THEN 'v'
-				ELSE coalesce((SELECT CASE WHEN bool_or(f.provolatile = 'v') THEN 'v' WHEN bool_or(f.provolatile = 's') THEN 's' END
-					FROM pg_proc f WHERE f.pronamespace = 'pg_catalog'::regnamespace AND f.provolatile <> 'i'
-					AND pg_get_expr(d.adbin, d.adrelid) ~ ('\m' || f.proname || '\(')),
-					CASE WHEN pg_get_expr(d.adbin, d.adrelid) ~ '(CURRENT_|LOCALTIME)' THEN 's' ELSE 'i' END) END,
-			coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
+	// columnsSQL lists the columns of user relations with their default expressions.
+	columnsSQL = `SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
+			pg_get_expr(d.adbin, d.adrelid),
+			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation)
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-		LEFT JOIN base b ON b.oid = a.atttypid
 		WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'shardgate') AND n.nspname NOT LIKE 'pg\_%'
 		ORDER BY a.attrelid, a.attnum`
+	// domainsSQL lists domains with the types below them.
+	domainsSQL = `SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd' AND oid >= 16384`
 	// viewsSQL lists what each view reads directly.
 	viewsSQL = `SELECT DISTINCT w.ev_class, p.refobjid FROM pg_rewrite w
 		JOIN pg_depend p ON p.classid = 'pg_rewrite'::regclass AND p.objid = w.oid AND p.refclassid = 'pg_class'::regclass
@@ -73,10 +61,11 @@ const (
 // relation is a table while the schema is put together.
 type relation struct {
 	*planner.Table
-	parent  uint32
-	typmods []int32
-	reads   []uint32 // of a view
-	decided bool
+	defaults []string // default expressions by column; "" for none
+	parent   uint32
+	typmods  []int32
+	reads    []uint32 // of a view
+	decided  bool
 }
 
 // loadSchema reads the home shard's catalog.
@@ -97,6 +86,11 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	functions, err := loadFunctions(home, half)
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range rels {
+		for i, expr := range r.defaults {
+			r.Columns[i].Default = defaultVolatility(expr, functions)
+		}
 	}
 	schema := planner.NewSchema(version, tables, functions, rules{c.config})
 	res, err := home.QueryTimeout("SELECT nspname FROM pg_namespace", timeout)
@@ -122,20 +116,8 @@ func (c *Catalog) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32
 		rels[oid] = &relation{Table: &planner.Table{Schema: string(row[0]), Name: string(row[1]), OID: oid, Kind: row[3][0]}, parent: number(row[4])}
 		order = append(order, oid)
 	}
-	if res, err = home.QueryTimeout(columnsSQL, timeout); err != nil {
-		return nil, nil, fmt.Errorf("reading columns: %w", err)
-	}
-	for _, row := range res.Rows {
-		r := rels[number(row[0])]
-		if r == nil {
-			continue
-		}
-		typmod, _ := strconv.ParseInt(string(row[3]), 10, 32)
-		r.typmods = append(r.typmods, int32(typmod))
-		r.Columns = append(r.Columns, planner.Column{
-			Name: string(row[1]), Type: number(row[2]), NotNull: isTrue(row[4]), HasDefault: isTrue(row[5]),
-			Generated: isTrue(row[6]), Sequence: isTrue(row[7]), Default: volatility(row[8]), Deterministic: isTrue(row[9]),
-		})
+	if err := loadColumns(home, rels); err != nil {
+		return nil, nil, err
 	}
 	if res, err = home.QueryTimeout(viewsSQL, timeout); err != nil {
 		return nil, nil, fmt.Errorf("reading views: %w", err)
@@ -146,6 +128,74 @@ func (c *Catalog) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32
 		}
 	}
 	return rels, order, nil
+}
+
+// loadColumns reads the relations' columns. Domains are resolved to the types
+// below them.
+func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
+	type domain struct {
+		base   uint32
+		typmod int32
+	}
+	res, err := home.QueryTimeout(domainsSQL, timeout)
+	if err != nil {
+		return fmt.Errorf("reading domains: %w", err)
+	}
+	domains := map[uint32]domain{}
+	for _, row := range res.Rows {
+		domains[number(row[0])] = domain{number(row[1]), typmod(row[2])}
+	}
+	if res, err = home.QueryTimeout(columnsSQL, timeout); err != nil {
+		return fmt.Errorf("reading columns: %w", err)
+	}
+	for _, row := range res.Rows {
+		r := rels[number(row[0])]
+		if r == nil {
+			continue
+		}
+		typ, mod := number(row[2]), typmod(row[3])
+		for d, ok := domains[typ]; ok; d, ok = domains[typ] {
+			typ = d.base
+			if d.typmod >= 0 {
+				mod = d.typmod
+			}
+		}
+		identity := isTrue(row[6])
+		expr := string(row[7])
+		r.typmods = append(r.typmods, mod)
+		r.defaults = append(r.defaults, expr)
+		r.Columns = append(r.Columns, planner.Column{
+			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
+			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
+		})
+	}
+	return nil
+}
+
+func typmod(b []byte) int32 {
+	n, _ := strconv.ParseInt(string(b), 10, 32)
+	return int32(n)
+}
+
+// defaultVolatility is the worst volatility of the functions that a default
+// expression, as PostgreSQL prints it, calls.
+func defaultVolatility(expr string, functions map[string]planner.Function) planner.Volatility {
+	worst := planner.Immutable
+	word := ""
+	for i := 0; i <= len(expr); i++ {
+		if i < len(expr) && (expr[i] == '_' || expr[i] >= '0' && expr[i] <= '9' || expr[i] >= 'a' && expr[i] <= 'z' || expr[i] >= 'A' && expr[i] <= 'Z' || expr[i] >= 0x80) {
+			word += expr[i : i+1]
+			continue
+		}
+		if i < len(expr) && expr[i] == '(' && word != "" {
+			worst = max(worst, functions[word].Volatility)
+		}
+		if strings.HasPrefix(word, "CURRENT_") || strings.HasPrefix(word, "LOCALTIME") {
+			worst = max(worst, planner.Stable)
+		}
+		word = ""
+	}
+	return worst
 }
 
 // maxNesting bounds views over views and partitions of partitions.
@@ -265,13 +315,3 @@ func number(b []byte) uint32 {
 }
 
 func isTrue(b []byte) bool { return len(b) == 1 && b[0] == 't' }
-
-func volatility(b []byte) planner.Volatility {
-	switch string(b) {
-	case "i":
-		return planner.Immutable
-	case "s":
-		return planner.Stable
-	}
-	return planner.Volatile
-}

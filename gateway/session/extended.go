@@ -373,7 +373,7 @@ func (s *Session) segment(whole bool) error {
 // runSegment runs what was emitted and ends the segment.
 func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	s.emitSyncs(syncs && s.tx == nil && single >= 0)
-	final := syncs && s.tx == nil && single >= 0 && s.usesConn()
+	final := syncs && s.tx == nil && single >= 0 && len(s.batchConns) == 1
 	err := s.run.Run(final)
 	if err != nil {
 		return err
@@ -401,9 +401,6 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 		return s.client.Flush()
 	}
 }
-
-// usesConn says whether a step of the segment went to a shard.
-func (s *Session) usesConn() bool { return len(s.batchConns) > 0 }
 
 // withoutBlock says whether a batch can do without a transaction block on the
 // shards: it is whole, and touches one shard only or reads only. single is the

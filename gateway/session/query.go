@@ -436,6 +436,9 @@ func (s *Session) afterStatement(st *planner.Statement, shards []int) {
 		s.cursors[st.Cursor] = shards[0]
 		s.holdable[st.Cursor] = st.HoldsSession
 	}
+	if st.SchemaChange {
+		s.refreshTemp()
+	}
 	if !st.HoldsSession && st.TempTable == "" {
 		return
 	}

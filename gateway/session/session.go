@@ -407,11 +407,12 @@ func (s *Session) hold(c *pool.Conn) {
 	s.held[c.Shard.Index] = c
 }
 
-// drop gives up a held connection, with the state on it.
-func (s *Session) drop(shard int) {
+// unhold no longer keeps a connection for the session: the state on it is reset
+// when it goes back.
+func (s *Session) unhold(shard int) *pool.Conn {
 	c := s.held[shard]
 	if c == nil {
-		return
+		return nil
 	}
 	delete(s.held, shard)
 	if len(s.temp) > 0 && shard == s.host.Home {
@@ -419,8 +420,35 @@ func (s *Session) drop(shard int) {
 		s.replan()
 	}
 	c.Tainted = true
-	s.untrack(c)
-	c.Put()
+	return c
+}
+
+// drop gives a held connection up.
+func (s *Session) drop(shard int) {
+	if c := s.unhold(shard); c != nil {
+		s.untrack(c)
+		c.Put()
+	}
+}
+
+// refreshTemp asks the home shard which temporary relations the session has, after
+// something that may have dropped some: DDL, or the end of a transaction. A name
+// that is wrongly taken for a temporary table's would hide a distributed one.
+func (s *Session) refreshTemp() {
+	c := s.held[s.host.Home]
+	if len(s.temp) == 0 || c == nil || c.Broken || c.Status == 'E' {
+		return
+	}
+	res, err := c.Query("SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()")
+	if err != nil {
+		c.Broken = true // it can't be told any more which tables are meant
+		return
+	}
+	s.temp = map[string]bool{}
+	for _, row := range res.Rows {
+		s.temp[string(row[0])] = true
+	}
+	s.replan()
 }
 
 // end gives everything back.

@@ -165,7 +165,7 @@ func (s *Session) rollback() {
 	txn.Rollback(s.participants())
 	s.vars, s.local = s.tx.before.vars, ""
 	for shard := range s.tx.held {
-		s.drop(shard)
+		s.unhold(shard) // finish gives it back
 	}
 	s.finish(false)
 }
@@ -187,6 +187,7 @@ func (s *Session) finish(committed bool) {
 	}
 	s.local = ""
 	clear(s.portals)
+	s.refreshTemp()
 	for name := range s.cursors {
 		if !committed || !s.holdable[name] {
 			delete(s.cursors, name)
@@ -401,6 +402,7 @@ func (s *Session) rolledBackTo(at int) {
 	}
 	clear(s.portals)
 	s.run.Run(false)
+	s.refreshTemp()
 }
 
 // everyParticipant runs a statement on every shard that takes part. A failure is

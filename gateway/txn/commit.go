@@ -3,6 +3,7 @@ package txn
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -152,7 +153,9 @@ func (r *Register) twoPhase(parts []Participant) Outcome {
 		decider = i
 	}
 	if decider < 0 {
-		decider = 0
+		// The home shard if it takes part: what can't be prepared, such as NOTIFY,
+		// is run there.
+		decider = max(0, slices.IndexFunc(parts, func(p Participant) bool { return p.Conn.Shard.Index == r.home }))
 	}
 	d := parts[decider]
 	others := make([]Participant, 0, len(parts)-1)

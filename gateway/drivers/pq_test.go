@@ -1,0 +1,5 @@
+package drivers
+
+import "testing"
+
+func testPq(t *testing.T, tg target) {}

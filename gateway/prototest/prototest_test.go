@@ -1,0 +1,312 @@
+// Package prototest runs one set of scripts of protocol exchanges against a
+// PostgreSQL and against gateways, and wants the same answers from all.
+//
+// The governing idea: what is expected is what PostgreSQL says. The scripts below
+// testdata are data-driven tests; -rewrite makes the answers in them anew from
+// PostgreSQL, never from a gateway. Their commands:
+//
+//	setup                     SQL that is run on a connection of its own, its answers unseen
+//	connect conn=b            opens a socket and sends nothing; "a" is logged in from the beginning
+//	send conn=a until=X       sends the messages (see message_test.go), and prints what is answered
+//	                          up to the message X, or up to one ReadyForQuery for each Query, Sync and
+//	                          FunctionCall; until=none reads nothing, until=closed up to the end
+//	receive conn=a until=X    only reads
+//	cancel conn=a             a CancelRequest for what a runs; key=wrong: with another key
+//	await                     SQL that is repeated on a connection of its own until it answers true
+//
+// "sorted" with send or receive sorts each run of DataRow or CopyData, where SQL leaves the
+// order open. "only=postgres" and "only=gateway" mark what has to differ; the first line then
+// says why ("because ..."). For only=gateway the answer is written by hand.
+package prototest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/shardgate/shardgate/configs"
+	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// tables of the scripts; every other one is local to the home shard.
+const tables = `
+listen: 127.0.0.1:0
+tables:
+  - {name: sharded, key: id, group: sharded}
+  - {name: child, key: sharded_id, group: sharded}
+  - {name: words, key: word}
+  - {name: ref, reference: true}
+`
+
+// target is what the scripts are run against.
+type target struct {
+	name    string
+	addr    string
+	url     string
+	gateway bool
+}
+
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/*")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	server := pgtest.NewServer(t, nil)
+	targets := []func() target{func() target {
+		return target{name: "postgres", addr: hostPort(t, server.URL("postgres", "postgres")), url: server.URL("postgres", "postgres")}
+	}}
+	if f := flag.Lookup("rewrite"); f == nil || f.Value.String() != "true" {
+		targets = append(targets,
+			func() target { return startGateway(t, 4, "gateway of 4 shards") },
+			func() target { return startGateway(t, 1, "gateway of 1 shard") })
+	}
+	started := make([]target, len(targets))
+	var wg sync.WaitGroup
+	for i, start := range targets {
+		wg.Go(func() { started[i] = start() })
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	t.Run("group", func(t *testing.T) {
+		for _, tg := range started {
+			t.Run(tg.name, func(t *testing.T) {
+				t.Parallel()
+				for _, path := range scripts {
+					t.Run(filepath.Base(path), func(t *testing.T) { runScript(t, path, tg) })
+				}
+			})
+		}
+	})
+}
+
+// hostPort is the address in a connection URL.
+func hostPort(t *testing.T, url string) string {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	return net.JoinHostPort(cfg.Host, itoa(int(cfg.Port)))
+}
+
+func startGateway(t *testing.T, shards int, name string) target {
+	cfg, err := configs.ParseWithoutShards("prototest.yaml", []byte(tables))
+	if err != nil {
+		t.Error(err)
+		return target{}
+	}
+	log := &lockedBuffer{}
+	c, err := dev.Start(t.Context(), dev.Options{Shards: shards, Dir: pgtest.Dir(t), Config: cfg, Unsafe: true, Template: pgtest.Template(t),
+		Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Error(err)
+		return target{}
+	}
+	t.Cleanup(func() {
+		ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+		defer stop()
+		c.Stop(ctx)
+		if t.Failed() {
+			t.Logf("log of the %s:\n%s", name, log)
+		}
+	})
+	return target{name: name, addr: c.Gateway.Addr().String(), url: c.URL(), gateway: true}
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// script is one script under way against one target.
+type script struct {
+	target
+	conns map[string]*peer
+	admin *pgx.Conn
+}
+
+func runScript(t *testing.T, path string, tg target) {
+	s := &script{target: tg, conns: map[string]*peer{}}
+	var err error
+	if s.admin, err = pgx.Connect(t.Context(), tg.url); err != nil {
+		t.Fatal(err)
+	}
+	defer s.end(t)
+	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+		only := ""
+		d.MaybeScanArgs(t, "only", &only)
+		if (only == "postgres") == tg.gateway && only != "" {
+			return d.Expected
+		}
+		if only != "" {
+			because, rest, _ := strings.Cut(d.Input, "\n")
+			if !strings.HasPrefix(because, "because ") {
+				d.Fatalf(t, "the first line has to say why: because ...")
+			}
+			d.Input = rest
+		}
+		got := s.command(t, d)
+		if tg.gateway && got != d.Expected {
+			// Not fatal, so that one run shows all there is.
+			t.Errorf("%s: %s %s\nPostgreSQL answers:\n%s\nthe %s:\n%s", d.Pos, d.Cmd, d.Input, d.Expected, tg.name, got)
+			return d.Expected
+		}
+		return got
+	})
+}
+
+// end closes the connections and drops the tables.
+func (s *script) end(t *testing.T) {
+	for _, c := range s.conns {
+		c.nc.Close()
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	defer s.admin.Close(ctx)
+	// Locks of what the connections were running go when the server has noticed.
+	if _, err := s.admin.Exec(ctx, "SET lock_timeout = '10s'"); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.admin.Query(ctx, "SELECT format('DROP TABLE %I CASCADE', tablename) FROM pg_tables WHERE schemaname = 'public'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drops, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range drops {
+		if _, err := s.admin.Exec(ctx, sql); err != nil && !strings.Contains(err.Error(), "does not exist") {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
+func (s *script) command(t *testing.T, d *datadriven.TestData) string {
+	name, until := "a", ""
+	d.MaybeScanArgs(t, "conn", &name)
+	d.MaybeScanArgs(t, "until", &until)
+	switch d.Cmd {
+	case "setup":
+		// One transaction would make DDL quicker still, but hide what depends on commits.
+		if _, err := s.admin.PgConn().Exec(t.Context(), d.Input).ReadAll(); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		return ""
+	case "await":
+		return s.await(t, d)
+	case "connect":
+		s.conns[name] = s.dial(t)
+		return ""
+	case "send":
+		messages, answers, err := parseMessages(d.Input, s)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		c := s.conn(t, name)
+		c.nc.Write(messages) // an error shows as what is not answered
+		if until == "" && answers > 0 {
+			until = "ReadyForQuery*" + itoa(answers)
+		}
+		return c.receive(until, d.HasArg("sorted"))
+	case "receive":
+		return s.conn(t, name).receive(until, d.HasArg("sorted"))
+	case "cancel":
+		return s.cancel(t, name, d)
+	}
+	d.Fatalf(t, "unknown command %q", d.Cmd)
+	return ""
+}
+
+// conn returns the connection of a name; "a" is opened and logged in when it is
+// first used.
+func (s *script) conn(t *testing.T, name string) *peer {
+	if c := s.conns[name]; c != nil {
+		return c
+	}
+	c := s.dial(t)
+	s.conns[name] = c
+	b, _, err := parseMessages(`Startup user="postgres" database="postgres"`, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.nc.Write(b)
+	if got := c.receive("ReadyForQuery*1", false); !strings.Contains(got, "ReadyForQuery") {
+		t.Fatalf("login: %s", got)
+	}
+	return c
+}
+
+func (s *script) dial(t *testing.T) *peer {
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newPeer(nc)
+}
+
+// cancel sends a CancelRequest and waits until it is dealt with.
+func (s *script) cancel(t *testing.T, name string, d *datadriven.TestData) string {
+	a := s.conn(t, name)
+	key := bytes.Clone(a.key)
+	var which string
+	d.MaybeScanArgs(t, "key", &which)
+	if which == "wrong" {
+		key[0] ^= 1
+	}
+	c := s.dial(t)
+	defer c.nc.Close()
+	c.nc.Write(cancelRequest(a.pid, key))
+	return c.receive("closed", false)
+}
+
+// await repeats a query until it answers true.
+func (s *script) await(t *testing.T, d *datadriven.TestData) string {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var ok bool
+		if err := s.admin.QueryRow(t.Context(), d.Input, pgx.QueryExecModeSimpleProtocol).Scan(&ok); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		if ok {
+			return ""
+		}
+	}
+	return "it did not become true\n"
+}
+
+// isTimeout says whether nothing came in time, as opposed to the connection's end.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// isEnd says whether the other side has closed the connection.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || !isTimeout(err) }
