@@ -28,6 +28,7 @@ type analysis struct {
 	home         string // a function that has to run on the home shard, such as nextval
 	hold         bool   // a session-level advisory lock
 	opaque       string // a function that may read distributed tables behind the planner's back
+	unknown      string // a function that the snapshot doesn't hold: it may be anything
 	unstable     string // what gives other rows on each shard though it reads the same rows there; see shared
 	shared       bool   // the walk is in a subquery without sharded tables, which one PostgreSQL would run once
 	outerAgg     bool   // an aggregate in a subquery may belong to the query around it
@@ -601,6 +602,9 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	case *pg.FuncCall:
 		a.function(v)
 		a.aggregateLevel(v, lvl)
+	case *pg.JsonArrayAgg, *pg.JsonObjectAgg:
+		a.sharedCall(jsonAggregate, lvl)
+		a.outerAgg = a.outerAgg || lvl.parent != nil
 	case *pg.SQLValueFunction:
 		a.valueFunction(v)
 	case *pg.SubLink:

@@ -55,8 +55,10 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		e := &rte{}
 		if fn.Alias != nil {
 			e.name = fn.Alias.Aliasname
+		} else if f := fn.Functions[0].GetList().GetItems()[0].GetFuncCall(); f != nil {
+			e.name = str(f.Funcname[len(f.Funcname)-1])
 		} else {
-			lvl.unnamed = true // it is named after the function, in most cases
+			lvl.unnamed = true
 		}
 		t := &joinTree{rte: e, exprs: fn.Functions, sees: lvl.scope(lvl.rtes)}
 		lvl.rtes = append(lvl.rtes, e)

@@ -64,6 +64,7 @@ func (a *analysis) function(f *pg.FuncCall) {
 	}
 	fn, ok := a.env.Schema.functions[name]
 	if !ok {
+		a.unknown = name
 		return
 	}
 	if fn.Volatility == Volatile {

@@ -158,6 +158,9 @@ func (a *analysis) spanning() *Refusal {
 // multi checks what must hold besides when more than one shard takes part.
 func (a *analysis) multi() *Refusal {
 	switch {
+	case a.unknown != "":
+		return &Refusal{Code: "42883", Message: "function " + a.unknown + "() does not exist",
+			Hint: "If it was made a moment ago through another gateway, try again."}
 	case a.clock != "":
 		return unsupported(a.clock+" would give another time on each shard", "Pass the time as a parameter.")
 	case a.shardOwn != "":

@@ -183,13 +183,20 @@ func (a *analysis) eachCall(n *pg.Node, f func(*pg.FuncCall)) {
 		if n == nil || n.GetSubLink() != nil {
 			return
 		}
-		if c := n.GetFuncCall(); c != nil {
-			f(c)
+		switch {
+		case n.GetFuncCall() != nil:
+			f(n.GetFuncCall())
+		case n.GetJsonArrayAgg() != nil, n.GetJsonObjectAgg() != nil:
+			f(jsonAggregate)
 		}
 		children(n, visit)
 	}
 	visit(n)
 }
+
+// jsonAggregate stands for JSON_ARRAYAGG and JSON_OBJECTAGG, which the grammar
+// knows by themselves.
+var jsonAggregate = &pg.FuncCall{Funcname: []*pg.Node{pg.MakeStrNode("json aggregate")}, AggStar: true}
 
 // onlyCounts says whether a target list is nothing but counts, whose partial
 // results are integers that add up to the whole.
