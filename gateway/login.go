@@ -92,7 +92,7 @@ func (g *Gateway) login(c *wire.Conn, start *wire.Startup, id uint32, cl *client
 	if err != nil {
 		return nil, err
 	}
-	path, reported, err := g.prepare(user, vars)
+	path, vars, reported, err := g.prepare(user, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -213,49 +213,56 @@ func splitOptions(s string) []string {
 }
 
 // knownSettings remembers what the server reports for settings of start-up packets
-// that it has accepted, so that most clients are let in without asking it.
+// that it has accepted, so that most clients are let in without asking it. Clients
+// with equal settings share one value of them: that they are equal is then seen by
+// the address, whenever a connection changes hands.
 type knownSettings struct {
-	mu       sync.Mutex
-	reported map[string]map[string]string
+	mu   sync.Mutex
+	sets map[string]knownSet
+}
+
+type knownSet struct {
+	vars     *pool.Vars
+	reported map[string]string
 }
 
 // maxKnownSettings bounds them.
 const maxKnownSettings = 1000
 
-// prepare makes sure that the home shard lets the role in and takes the settings,
-// and returns the role's search_path and the settings to report.
-func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, reported map[string]string, err error) {
+// prepare makes sure that the home shard lets the role in and takes the settings.
+// It returns the role's search_path, the settings and those to report.
+func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Vars, reported map[string]string, err error) {
 	p := g.pools.Pool(g.host.Home, role)
 	if path, reported, err = p.Defaults(); err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	if vars == nil {
-		return path, maps.Clone(reported), nil
+		return path, nil, maps.Clone(reported), nil
 	}
 	key := role + "\x00" + vars.Key()
 	g.known.mu.Lock()
-	reported = g.known.reported[key]
+	known, ok := g.known.sets[key]
 	g.known.mu.Unlock()
-	if reported != nil {
-		return path, maps.Clone(reported), nil
+	if ok {
+		return path, known.vars, maps.Clone(known.reported), nil
 	}
 	c, err := p.Get()
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	defer c.Put()
 	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.Query(sql); err != nil {
-			return "", nil, err
+			return "", nil, nil, err
 		}
 	}
 	c.Vars = vars
 	reported = maps.Clone(c.Params)
 	g.known.mu.Lock()
 	defer g.known.mu.Unlock()
-	if g.known.reported == nil || len(g.known.reported) >= maxKnownSettings {
-		g.known.reported = map[string]map[string]string{}
+	if g.known.sets == nil || len(g.known.sets) >= maxKnownSettings {
+		g.known.sets = map[string]knownSet{}
 	}
-	g.known.reported[key] = maps.Clone(reported)
-	return path, reported, nil
+	g.known.sets[key] = knownSet{vars, maps.Clone(reported)}
+	return path, vars, reported, nil
 }

@@ -79,6 +79,9 @@ func (v *Vars) Key() string {
 // the settings v, or "". The role comes last on the way in and first on the way
 // out, since what it may set differs.
 func (v *Vars) Change(from *Vars) string {
+	if v.Equal(from) {
+		return ""
+	}
 	var b strings.Builder
 	if from != nil {
 		_, hadRole := from.Get("role")
