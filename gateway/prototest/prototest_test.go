@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -163,6 +164,7 @@ func runScript(t *testing.T, path string, tg target) {
 		t.Fatal(err)
 	}
 	defer s.end(t)
+	var differs []string
 	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 		only := ""
 		d.MaybeScanArgs(t, "only", &only)
@@ -178,12 +180,15 @@ func runScript(t *testing.T, path string, tg target) {
 		}
 		got := s.command(t, d)
 		if tg.gateway && got != d.Expected {
-			// Not fatal, so that one run shows all there is.
-			t.Errorf("%s: %s %s\nPostgreSQL answers:\n%s\nthe %s:\n%s", d.Pos, d.Cmd, d.Input, d.Expected, tg.name, got)
+			// Reported at the end, so that one run shows all there is.
+			differs = append(differs, fmt.Sprintf("%s: %s\n%s\nPostgreSQL answers:\n%s\nthe %s:\n%s", d.Pos, d.Cmd, d.Input, d.Expected, tg.name, got))
 			return d.Expected
 		}
 		return got
 	})
+	for _, d := range differs {
+		t.Error(d)
+	}
 }
 
 // end closes the connections and drops the tables.
@@ -219,9 +224,10 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) string {
 	d.MaybeScanArgs(t, "until", &until)
 	switch d.Cmd {
 	case "setup":
-		// One transaction would make DDL quicker still, but hide what depends on commits.
-		if _, err := s.admin.PgConn().Exec(t.Context(), d.Input).ReadAll(); err != nil {
-			d.Fatalf(t, "%v", err)
+		for _, sql := range strings.Split(d.Input, ";\n") {
+			if _, err := s.admin.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+				d.Fatalf(t, "%s: %v", sql, err)
+			}
 		}
 		return ""
 	case "await":
