@@ -37,6 +37,9 @@ type step struct {
 // segments may be needed: one ends at Sync, at Flush, at a statement that the
 // session itself carries out, or when it has grown large.
 func (s *Session) extended() error {
+	if s.skip {
+		return s.endSkip()
+	}
 	for {
 		whole, sync, err := s.gather()
 		if err != nil {
@@ -65,6 +68,16 @@ func (s *Session) extended() error {
 			return nil // a simple Query, or goodbye, amid a batch
 		}
 	}
+}
+
+// endSkip reads the Sync that ends a batch which has failed. There is nothing to
+// carry out, and one ReadyForQuery to send.
+func (s *Session) endSkip() error {
+	if _, err := s.client.Read(); err != nil {
+		return err
+	}
+	s.skip, s.inBatch = false, false
+	return s.sync()
 }
 
 // state is the state between two messages.
