@@ -37,6 +37,9 @@ type Conn struct {
 	Ready int
 	// Status is the transaction status of the last ReadyForQuery.
 	Status byte
+	// Told says that the server has reported settings in an answer that was not
+	// for the client.
+	Told bool
 	// Broken says that the connection can't be used any more.
 	Broken bool
 	// Tainted says that code which the gateway can't see into may have left
@@ -202,6 +205,7 @@ func (c *Conn) ReadResult() (*Result, error) {
 }
 
 func (c *Conn) param(body []byte) {
+	c.Told = true
 	if n, v, err := wire.DecodeParameterStatus(body); err == nil {
 		c.Params[string(n)] = string(v)
 	}
@@ -309,6 +313,13 @@ func (c *Conn) ForgetAll() {
 // cancelTimeout bounds a cancel request: dialling, writing, and waiting for the
 // server to close.
 const cancelTimeout = 5 * time.Second
+
+// awaitCancel waits until no cancel request is under way: it must not hit what the
+// connection's next user runs.
+func (c *Conn) awaitCancel() {
+	c.cancel.Lock()
+	defer c.cancel.Unlock()
+}
 
 // Cancel asks the server to cancel what the connection runs. It returns when the
 // server has dealt with the request, so that it can't hit what comes later on

@@ -52,7 +52,7 @@ type Session struct {
 
 	vars    *pool.Vars // the client's settings, as of now
 	initial *pool.Vars // as of the start-up packet: what RESET goes back to
-	path    string     // search_path in force, as SHOW prints it
+	late    []byte     // ParameterStatus messages to come before ReadyForQuery
 	base    string     // the role's own search_path
 	local   string     // search_path by SET LOCAL, or ""
 
@@ -75,7 +75,6 @@ type Session struct {
 	shards     []int
 	one        [1]int
 	rowTargets []uint8 // of the Split placed last: each row's position among its shards
-	frames     [][]byte
 	steps      []step
 	bind       wire.Bind
 	parse      wire.Parse
@@ -268,7 +267,9 @@ func (s *Session) status() byte {
 
 // ready sends ReadyForQuery and everything before it.
 func (s *Session) ready() error {
-	s.client.SetOut(wire.AppendReadyForQuery(s.client.Out(), s.status()))
+	out := append(s.client.Out(), s.late...)
+	s.late = s.late[:0]
+	s.client.SetOut(wire.AppendReadyForQuery(out, s.status()))
 	return s.client.Flush()
 }
 

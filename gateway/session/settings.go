@@ -1,6 +1,8 @@
 package session
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/shardgate/shardgate/gateway/exec"
@@ -203,6 +205,20 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 	}
 	s.replan()
 	return nil
+}
+
+// report tells the client, before the next ReadyForQuery, of the settings that are
+// other on a connection than it knows them. The connection carries the session's
+// settings.
+func (s *Session) report(c *pool.Conn) {
+	c.Told = false
+	for _, name := range slices.Sorted(maps.Keys(c.Params)) {
+		value := c.Params[name]
+		if old, ok := s.run.Reported[name]; ok && old != value && s.reportedBySettings(name) {
+			s.run.Reported[name] = value
+			s.late = wire.AppendParameterStatus(s.late, name, value)
+		}
+	}
 }
 
 // reportedBySettings says whether PostgreSQL reports a setting because it was

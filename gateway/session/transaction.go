@@ -183,6 +183,9 @@ func (s *Session) finish(committed bool) {
 		} else {
 			p.conn.Vars = p.joined
 		}
+		if p.conn.Told && p.conn.Vars == s.vars && !p.conn.Broken {
+			s.report(p.conn) // what a rollback, or the end of SET LOCAL, has brought back
+		}
 		s.release(p.conn)
 	}
 	s.local = ""
@@ -507,11 +510,6 @@ func (s *Session) applyVars() error {
 		return errStatementFailed
 	}
 	// A pooled connection may have had these settings already, and said nothing.
-	for name, value := range conn.Params {
-		if old, ok := s.run.Reported[name]; ok && old != value && s.reportedBySettings(name) {
-			s.run.Reported[name] = value
-			s.client.SetOut(wire.AppendParameterStatus(s.client.Out(), name, value))
-		}
-	}
+	s.report(conn)
 	return nil
 }
