@@ -3,11 +3,13 @@ package drivers
 import (
 	"bytes"
 	"context"
+	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -20,15 +22,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// moduleVersion is the version of a module that the test was built with.
+// moduleVersion is the version of a module that the test is built with.
 func moduleVersion(path string) string {
-	info, _ := debug.ReadBuildInfo()
-	for _, d := range info.Deps {
-		if d.Path == path {
-			return d.Version
-		}
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path).Output()
+	if err != nil {
+		return err.Error()
 	}
-	return "of unknown version"
+	return strings.TrimSpace(string(out))
 }
 
 // pgxScript is the state of one run of testPgx.
@@ -159,7 +159,16 @@ type item struct {
 	OK *bool
 	A  []int32
 	TA []*string
-	J  map[string]any
+	J  document
+}
+
+// document is a JSON object that says itself how it is written, as the modes
+// that don't ask the server for types need it.
+type document map[string]any
+
+func (d document) Value() (driver.Value, error) {
+	b, err := json.Marshal(d)
+	return string(b), err
 }
 
 const itemColumns = "id, i, n, t, b, ts, u, ok, a, ta, j"
@@ -181,7 +190,7 @@ func (p *pgxScript) types(t *testing.T) {
 				text, number, yes := awkward[i], int32(-i), i%2 == 0
 				at := time.Date(2024, 2, 29, 12, 0, i, 123456000, time.UTC)
 				want := item{ID: key, I: &number, T: &text, B: []byte{0, 1, 0xff, '\'', '\\'}, TS: &at, OK: &yes, A: []int32{1, -2},
-					TA: []*string{&text, nil}, J: map[string]any{"k": text, "n": 1.5}}
+					TA: []*string{&text, nil}, J: document{"k": text, "n": 1.5}}
 				if err := want.N.Scan(fmt.Sprintf("-%d.0001", 1<<40+i)); err != nil {
 					t.Fatal(err)
 				}
@@ -552,7 +561,7 @@ func (p *pgxScript) errors(t *testing.T) {
 			failsWith(t, exec("INSERT INTO states VALUES($1, NULL)", "x"), "23502")
 			failsWith(t, exec("SELECT $1::int", "not a number"), "22P02")
 			if mode != pgx.QueryExecModeSimpleProtocol {
-				failsWith(t, exec("SELECT 1; SELECT 2"), "42601")
+				failsWith(t, exec("SELECT $1::int; SELECT 2", 1), "42601")
 			}
 			p.refused(t, exec("UPDATE items SET id = id + 1000000000 WHERE id = $1", key))
 			equal(t, "the connection goes on", one[int](t, conn, "SELECT 1"), 1)
@@ -574,11 +583,7 @@ func (p *pgxScript) cancel(t *testing.T) {
 			_, err := conn.Exec(t.Context(), sql)
 			timer.Stop()
 			equal(t, "cancel", <-stopped, nil)
-			if block || !p.gateway || !strings.HasPrefix(sql, "UPDATE") {
-				failsWith(t, err, "57014")
-			} else {
-				failsWith(t, err, "57014")
-			}
+			failsWith(t, err, "57014")
 			if d := time.Since(begun); d > 10*time.Second {
 				t.Fatalf("the query ended after %v", d)
 			}
@@ -765,6 +770,11 @@ func (p *pgxScript) settings(t *testing.T) {
 	run(t, conn, "ROLLBACK")
 	show("work_mem", "5MB")
 	equal(t, "application_name", conn.PgConn().ParameterStatus("application_name"), "")
+	run(t, conn, "BEGIN")
+	run(t, conn, "SET LOCAL DateStyle = 'German'")
+	equal(t, "DateStyle", conn.PgConn().ParameterStatus("DateStyle"), "German, DMY")
+	run(t, conn, "COMMIT")
+	equal(t, "DateStyle", conn.PgConn().ParameterStatus("DateStyle"), "ISO, MDY")
 	run(t, conn, "RESET work_mem")
 	show("work_mem", "4MB")
 	run(t, conn, "SET application_name = 'it''s'")
@@ -778,9 +788,11 @@ func (p *pgxScript) settings(t *testing.T) {
 	failsWith(t, err, "22023")
 	// What one client sets another does not see.
 	equal(t, "another client's", one[string](t, p.open(t), "SHOW TimeZone"), one[string](t, p.open(t), "SHOW TimeZone"))
-	run(t, conn, "DISCARD ALL")
+	if _, err := conn.Exec(t.Context(), "DISCARD ALL", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
 	equal(t, "application_name", conn.PgConn().ParameterStatus("application_name"), "")
-	show("search_path", p.schema)
+	equal(t, "search_path", one[string](t, conn, "SHOW search_path", pgx.QueryExecModeSimpleProtocol), p.schema)
 }
 
 type place struct {
@@ -795,6 +807,10 @@ func (p *pgxScript) userTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.TypeMap().RegisterTypes(types)
+	oid := map[string]uint32{}
+	for _, typ := range types {
+		oid[typ.Name] = typ.OID
+	}
 	keys := p.keys(24)
 	for i, k := range keys {
 		run(t, conn, "INSERT INTO moods VALUES($1, $2, $3, $4)", k, []string{"sad", "ok", "happy"}[i%3], place{int32(i), `a "b", (c)`},
@@ -818,9 +834,8 @@ func (p *pgxScript) userTypes(t *testing.T) {
 		if err := rows.Scan(&m, &at, &list); err != nil {
 			t.Fatal(err)
 		}
-		oids := []uint32{types[0].OID, types[2].OID, types[1].OID}
 		for c, d := range rows.FieldDescriptions() {
-			equal(t, "type of "+d.Name, d.DataTypeOID, oids[c])
+			equal(t, "type of "+d.Name, d.DataTypeOID, []uint32{oid["mood"], oid["place"], oid["_mood"]}[c])
 		}
 		rows.Close()
 		equal(t, "m", m, []string{"sad", "ok", "happy"}[i%3])
@@ -834,9 +849,9 @@ func (p *pgxScript) userTypes(t *testing.T) {
 	equal(t, "happy", len(all), 8)
 	_, err = conn.Exec(t.Context(), "INSERT INTO moods(id, m) VALUES($1, $2)", p.keys(1)[0], "bored")
 	failsWith(t, err, "22P02")
-	d, err := conn.Prepare(t.Context(), "described", "SELECT m, ms FROM moods WHERE id = $1 AND m = $2 AND p = $3")
+	d, err := conn.Prepare(t.Context(), "described", "INSERT INTO moods VALUES ($1, $2, $3, $4)")
 	equal(t, "error", err, nil)
-	equal(t, "parameters", d.ParamOIDs, []uint32{pgtype.Int8OID, types[0].OID, types[2].OID})
+	equal(t, "parameters", d.ParamOIDs, []uint32{pgtype.Int8OID, oid["mood"], oid["place"], oid["_mood"]})
 }
 
 func (p *pgxScript) metadata(t *testing.T) {
@@ -874,7 +889,10 @@ func (p *pgxScript) prepared(t *testing.T) {
 	for i := 0; i < len(keys); i += 2 {
 		rows, err := conn.Query(ctx, "put", keys[i], "a", keys[i+1], "b")
 		equal(t, "error", err, nil)
-		got, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		got, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (id int64, err error) {
+			var text string
+			return id, r.Scan(&id, &text)
+		})
 		equal(t, "error", err, nil)
 		equal(t, "ids", got, keys[i:i+2])
 	}
