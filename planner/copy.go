@@ -48,6 +48,9 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 		refuse(unsupported("COPY into the view "+t.String()+" is not supported", "Copy into its table."))
 	}
 	node := &CopyIn{Table: t, Format: format}
+	if d == Reference {
+		node.LockReference = []string{quoteTable(t)}
+	}
 	columns := stringsOf(c.Attlist)
 	if len(columns) == 0 {
 		for i := range t.Columns {

@@ -174,6 +174,8 @@ type CopyIn struct {
 	Types  []shardmap.KeyType
 	Fields []int // positions of the key's columns among the input's fields
 	Format CopyFormat
+	// LockReference is as in Broadcast: the reference table that is copied into.
+	LockReference []string
 }
 
 // CopyFormat is what splits COPY's text into rows and fields.

@@ -517,10 +517,6 @@ func (r *Runner) param(c *pool.Conn) (pass bool, err error) {
 	return true, nil
 }
 
-// firstUserOID is PostgreSQL's FirstNormalObjectId: OIDs below it are the same
-// on every server of a version.
-const firstUserOID = 16384
-
 // translate puts the home shard's OIDs in the place of the shard's own in the
 // RowDescription at the head of c's input.
 func (r *Runner) translate(c *pool.Conn) error {

@@ -249,9 +249,7 @@ func (p *Pool) Defaults() (searchPath string, params map[string]string, err erro
 // Put takes a connection back. One that isn't at a boundary, or in a transaction,
 // is closed.
 func (p *Pool) Put(c *Conn) {
-	// A cancel request that is under way must not hit the next user's query.
-	c.cancel.Lock()
-	c.cancel.Unlock() //nolint:staticcheck // waiting is all that is wanted
+	c.awaitCancel()
 	if c.Tainted && c.clean() {
 		c.reset()
 	}
@@ -350,8 +348,7 @@ func (c *Conn) terminate() {
 // Discard closes a connection got from the pool instead of giving it back.
 func (c *Conn) Discard() {
 	c.Broken = true
-	c.cancel.Lock()
-	c.cancel.Unlock() //nolint:staticcheck // waiting is all that is wanted
+	c.awaitCancel()
 	c.Close()
 	c.pool.forget()
 }

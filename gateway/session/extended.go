@@ -695,8 +695,8 @@ func (s *Session) emitBind(st *step) error {
 		}
 		conns = append(conns, c)
 	}
-	if b, ok := p.node.(*planner.Broadcast); ok && len(b.LockReference) > 0 {
-		if err := s.lockBeforeBind(b, conns); err != nil || s.run.Failed != nil {
+	if len(lockedReferences(p.node)) > 0 {
+		if err := s.lockBeforeBind(p.node, conns); err != nil || s.run.Failed != nil {
 			return err
 		}
 	}
@@ -736,13 +736,13 @@ func appendBind(dst, body []byte, statement string) []byte {
 
 // lockBeforeBind locks reference tables. What was emitted so far is run first,
 // since a simple Query would destroy an unnamed portal that is bound.
-func (s *Session) lockBeforeBind(b *planner.Broadcast, conns []*pool.Conn) error {
+func (s *Session) lockBeforeBind(node planner.Node, conns []*pool.Conn) error {
 	s.emitSyncs(false)
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 		return err
 	}
 	s.parsed = s.parsed[:0]
-	return s.lockReference(b, conns)
+	return s.lockReference(node, conns)
 }
 
 // bindSplit gives each shard a statement with its own rows, and the parameters of

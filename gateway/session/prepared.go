@@ -41,10 +41,8 @@ type portal struct {
 	shards  []int
 	formats []int16
 	targets []uint8 // of a Split
-	args    []byte  // copy of the Bind, for what needs its values later
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
-	ended   bool
 }
 
 // maxTexts bounds the table of statements' identities.

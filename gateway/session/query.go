@@ -297,8 +297,7 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 // refuseReference refuses writes of reference tables where the copies could come
 // to differ: with a snapshot taken at another moment on each shard.
 func (s *Session) refuseReference(node planner.Node) *wire.Error {
-	b, ok := node.(*planner.Broadcast)
-	if !ok || len(b.LockReference) == 0 {
+	if len(lockedReferences(node)) == 0 {
 		return nil
 	}
 	level := s.tx.level
@@ -335,8 +334,11 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		c.Tainted = c.Tainted || st.Taints
 		conns = append(conns, c)
 	}
-	if b, ok := node.(*planner.Broadcast); ok && (b.HomeFirst || len(b.LockReference) > 0) && len(conns) > 1 {
-		return s.homeFirst(b, conns, text, hold)
+	if err := s.lockReference(node, conns); err != nil || s.run.Failed != nil {
+		return exec.Tag{}, err
+	}
+	if b, ok := node.(*planner.Broadcast); ok && b.HomeFirst && len(conns) > 1 {
+		return s.homeFirst(conns, text, hold)
 	}
 	if sp, ok := node.(*planner.Split); ok && len(conns) > 1 {
 		s.sendSplit(sp, conns)
@@ -357,10 +359,7 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 
 // homeFirst runs a statement on the home shard, and when it has succeeded there
 // on the others: writers that meet do so on the home shard first, and wait there.
-func (s *Session) homeFirst(b *planner.Broadcast, conns []*pool.Conn, text []byte, hold bool) (exec.Tag, error) {
-	if err := s.lockReference(b, conns); err != nil || s.run.Failed != nil {
-		return exec.Tag{}, err
-	}
+func (s *Session) homeFirst(conns []*pool.Conn, text []byte, hold bool) (exec.Tag, error) {
 	conns[0].SendQuery(string(text))
 	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns[:1], HoldTag: true, Merge: planner.First})
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
@@ -380,12 +379,24 @@ func (s *Session) homeFirst(b *planner.Broadcast, conns []*pool.Conn, text []byt
 	return tag, nil
 }
 
+// lockedReferences are the reference tables that a plan locks before it changes them.
+func lockedReferences(node planner.Node) []string {
+	switch n := node.(type) {
+	case *planner.Broadcast:
+		return n.LockReference
+	case *planner.CopyIn:
+		return n.LockReference
+	}
+	return nil
+}
+
 // lockReference locks reference tables on every shard, the home shard first.
-func (s *Session) lockReference(b *planner.Broadcast, conns []*pool.Conn) error {
-	if len(b.LockReference) == 0 {
+func (s *Session) lockReference(node planner.Node, conns []*pool.Conn) error {
+	tables := lockedReferences(node)
+	if len(tables) == 0 {
 		return nil
 	}
-	sql := "LOCK TABLE " + strings.Join(b.LockReference, ",") + " IN SHARE ROW EXCLUSIVE MODE"
+	sql := "LOCK TABLE " + strings.Join(tables, ",") + " IN SHARE ROW EXCLUSIVE MODE"
 	for _, part := range [][]*pool.Conn{conns[:1], conns[1:]} {
 		for _, c := range part {
 			c.SendQuery(sql)
