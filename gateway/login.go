@@ -84,6 +84,8 @@ func (g *Gateway) login(c *wire.Conn, start *wire.Startup, id uint32, cl *client
 			return nil, err
 		}
 	}
+	// What is refused from here on, PostgreSQL refuses after authentication.
+	c.SetOut(wire.AppendAuthenticationOk(c.Out()))
 	if db := start.Database(); db != g.database {
 		return nil, wire.Fatalf(wire.InvalidCatalogName, "database \"%s\" does not exist", db).
 			WithHint("The gateway serves the database \"%s\".", g.database)
@@ -100,14 +102,17 @@ func (g *Gateway) login(c *wire.Conn, start *wire.Startup, id uint32, cl *client
 	g.mu.Lock()
 	cl.session = s
 	g.mu.Unlock()
-	out := wire.AppendAuthenticationOk(c.Out())
-	for _, name := range slices.Sorted(maps.Keys(reported)) {
+	out := c.Out()
+	for _, name := range slices.SortedFunc(maps.Keys(reported), compareNames) {
 		out = wire.AppendParameterStatus(out, name, reported[name])
 	}
 	out = wire.AppendBackendKeyData(out, id, cl.key)
 	c.SetOut(wire.AppendReadyForQuery(out, wire.TxIdle))
 	return s, c.Flush()
 }
+
+// compareNames orders the names of settings as PostgreSQL does, whatever their case.
+func compareNames(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
 
 // scram runs the exchange of SCRAM-SHA-256.
 func (g *Gateway) scram(c *wire.Conn, user string) error {

@@ -10,6 +10,8 @@ package exec
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
@@ -70,6 +72,10 @@ type Runner struct {
 	Client *wire.Conn
 	// Reported are the settings as the client knows them.
 	Reported map[string]string
+	// changed are those that it is to be told before the next ReadyForQuery,
+	// which is when PostgreSQL does: what was changed and changed back is not
+	// worth a word.
+	changed map[string]string
 	// OIDs gives the translation of a shard's OIDs to the home shard's; nil where
 	// they are the same.
 	OIDs func(shard int) map[uint32]uint32
@@ -368,12 +374,16 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			}
 			end = true
 			pass = op.Final
+			if pass && len(r.changed) > 0 {
+				r.write(r.AppendChanged)
+				r.relay(c)
+			}
 		case 'E':
 			return r.serverError(op, c)
 		case 'N':
 			pass = op.Merge != planner.First || i == 0
 		case 'S':
-			pass, err = r.param(c)
+			pass, err = false, r.param(c)
 		case 'G':
 			if pass && i == 0 {
 				err = c.Pass()
@@ -498,23 +508,50 @@ func (r *Runner) tag(op *Op, c *pool.Conn, i int) error {
 	return nil
 }
 
-// param compares a ParameterStatus with what the client knows; pass says whether
-// it is news to it.
-func (r *Runner) param(c *pool.Conn) (pass bool, err error) {
+// param notes a ParameterStatus.
+func (r *Runner) param(c *pool.Conn) error {
 	body, err := c.Body()
 	if err != nil {
-		return false, err
+		return err
 	}
 	name, value, err := wire.DecodeParameterStatus(body)
 	if err != nil {
-		return false, err
+		return err
 	}
 	c.Params[string(name)] = string(value)
-	if r.Reported[string(name)] == string(value) {
-		return false, nil
+	r.Note(string(name), string(value))
+	return nil
+}
+
+// Note notes the value that a setting has now, for the client to be told before
+// the next ReadyForQuery.
+func (r *Runner) Note(name, value string) {
+	if r.Reported[name] == value {
+		delete(r.changed, name)
+		return
 	}
-	r.Reported[string(name)] = string(value)
-	return true, nil
+	if r.changed == nil {
+		r.changed = map[string]string{}
+	}
+	r.changed[name] = value
+}
+
+// Setting returns the value that a reported setting has now.
+func (r *Runner) Setting(name string) (value string, ok bool) {
+	if value, ok = r.changed[name]; !ok {
+		value, ok = r.Reported[name]
+	}
+	return value, ok
+}
+
+// AppendChanged appends a ParameterStatus for each setting that has changed.
+func (r *Runner) AppendChanged(dst []byte) []byte {
+	for _, name := range slices.Sorted(maps.Keys(r.changed)) {
+		dst = wire.AppendParameterStatus(dst, name, r.changed[name])
+		r.Reported[name] = r.changed[name]
+	}
+	clear(r.changed)
+	return dst
 }
 
 // translate puts the home shard's OIDs in the place of the shard's own in the
@@ -639,11 +676,8 @@ func drainOne(c *pool.Conn, r *Runner) error {
 			return err
 		}
 	case 'S':
-		if pass, err := r.param(c); err == nil && pass {
-			if body, err := c.Body(); err == nil {
-				name, value, _ := wire.DecodeParameterStatus(body)
-				r.write(func(b []byte) []byte { return wire.AppendParameterStatus(b, string(name), string(value)) })
-			}
+		if err := r.param(c); err != nil {
+			return err
 		}
 	}
 	return c.Drop()

@@ -7,6 +7,7 @@ package pool
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -222,7 +223,7 @@ func (p *Pool) prepare(c *Conn) error {
 	}
 	c.BackendStart = res.Value(0)
 	p.first.Lock()
-	p.searchPath, p.params = res.Value(1), c.Params
+	p.searchPath, p.params = res.Value(1), maps.Clone(c.Params) // c's own follow its clients' settings
 	p.first.Unlock()
 	return nil
 }

@@ -22,7 +22,7 @@ func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Lit
 // asciiOnly says whether text beyond ASCII comes in another encoding than the
 // servers'.
 func (s *Session) asciiOnly() bool {
-	e, ok := s.run.Reported["client_encoding"]
+	e, ok := s.run.Setting("client_encoding")
 	return ok && e != s.run.Reported["server_encoding"] && e != "SQL_ASCII"
 }
 

@@ -52,7 +52,6 @@ type Session struct {
 
 	vars    *pool.Vars // the client's settings, as of now
 	initial *pool.Vars // as of the start-up packet: what RESET goes back to
-	late    []byte     // ParameterStatus messages to come before ReadyForQuery
 	base    string     // the role's own search_path
 	local   string     // search_path by SET LOCAL, or ""
 
@@ -267,9 +266,7 @@ func (s *Session) status() byte {
 
 // ready sends ReadyForQuery and everything before it.
 func (s *Session) ready() error {
-	out := append(s.client.Out(), s.late...)
-	s.late = s.late[:0]
-	s.client.SetOut(wire.AppendReadyForQuery(out, s.status()))
+	s.client.SetOut(wire.AppendReadyForQuery(s.run.AppendChanged(s.client.Out()), s.status()))
 	return s.client.Flush()
 }
 

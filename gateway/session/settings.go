@@ -1,8 +1,6 @@
 package session
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/shardgate/shardgate/gateway/exec"
@@ -207,16 +205,13 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 	return nil
 }
 
-// report tells the client, before the next ReadyForQuery, of the settings that are
-// other on a connection than it knows them. The connection carries the session's
-// settings.
+// report notes the settings of a connection, which carries the session's, for the
+// client to be told of those that it knows otherwise.
 func (s *Session) report(c *pool.Conn) {
 	c.Told = false
-	for _, name := range slices.Sorted(maps.Keys(c.Params)) {
-		value := c.Params[name]
-		if old, ok := s.run.Reported[name]; ok && old != value && s.reportedBySettings(name) {
-			s.run.Reported[name] = value
-			s.late = wire.AppendParameterStatus(s.late, name, value)
+	for name, value := range c.Params {
+		if _, ok := s.run.Setting(name); ok && s.reportedBySettings(name) {
+			s.run.Note(name, value)
 		}
 	}
 }
