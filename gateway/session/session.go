@@ -111,7 +111,7 @@ var errTerminate = errors.New("terminated by the client")
 func (s *Session) Serve() error {
 	defer s.end()
 	for {
-		h, err := s.client.Peek()
+		h, err := s.await()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
