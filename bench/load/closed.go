@@ -1,0 +1,214 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shardgate/shardgate/bench/measure"
+)
+
+// Script is what a client does again and again. Each client has its own.
+type Script interface {
+	// Transaction runs one transaction. When it returns an error, the client rolls back
+	// what is open.
+	Transaction(c *Conn, rnd *rand.Rand) error
+}
+
+// Options say what clients to open.
+type Options struct {
+	URL     string
+	Clients int
+	Prepare []*Statement // made on each connection
+	Script  func(client int) Script
+	Seed    uint64 // of the clients' random numbers
+}
+
+// Clients are connections that run the same script: a closed loop, in which a client
+// sends its next transaction when the last one is answered. Its methods are for one
+// goroutine, but for Committed.
+type Clients struct {
+	options Options
+	list    []*client
+}
+
+type client struct {
+	conn    *Conn // nil: lost
+	script  Script
+	rnd     *rand.Rand
+	latency *measure.Latency
+	errors  Errors
+	unknown int64
+	ended   time.Time
+	done    atomic.Int64 // transactions committed in this run
+	_       [64]byte     // its own cache line, since another goroutine reads done
+}
+
+const (
+	dialTimeout = 30 * time.Second
+	// answerTimeout is how long after the end of a run an answer is waited for.
+	answerTimeout = 60 * time.Second
+	redialPause   = 50 * time.Millisecond
+)
+
+// Open connects all clients. Close them.
+func Open(ctx context.Context, o Options) (*Clients, error) {
+	cs := &Clients{options: o}
+	for i := range o.Clients {
+		c := &client{script: o.Script(i), rnd: rand.New(rand.NewPCG(o.Seed, uint64(i))), latency: measure.NewLatency()}
+		cs.list = append(cs.list, c)
+		if err := cs.dial(ctx, c); err != nil {
+			cs.Close()
+			return nil, fmt.Errorf("client %d of %d: %w", i+1, o.Clients, err)
+		}
+	}
+	return cs, nil
+}
+
+func (cs *Clients) dial(ctx context.Context, c *client) error {
+	ctx, stop := context.WithTimeout(ctx, dialTimeout)
+	defer stop()
+	conn, err := Dial(ctx, cs.options.URL)
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	if err = conn.SetDeadline(deadline); err == nil {
+		err = conn.PrepareAll(cs.options.Prepare)
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	c.conn = conn
+	return nil
+}
+
+// Close closes the connections.
+func (cs *Clients) Close() {
+	for _, c := range cs.list {
+		if c.conn != nil {
+			c.conn.Close()
+			c.conn = nil
+		}
+	}
+}
+
+// Committed is how many transactions the run under way, or the last one, has committed.
+func (cs *Clients) Committed() (n int64) {
+	for _, c := range cs.list {
+		n += c.done.Load()
+	}
+	return n
+}
+
+// Run lets the clients work for a while, or until ctx ends, and then waits for their last
+// transactions, so that the result counts all that was sent. A client that has lost its
+// connection connects again.
+func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
+	begin := time.Now()
+	until := begin.Add(d)
+	for _, c := range cs.list {
+		c.latency.Reset()
+		c.errors, c.unknown = Errors{}, 0
+		c.done.Store(0)
+	}
+	var wg sync.WaitGroup
+	for _, c := range cs.list {
+		// Each ends with its first transaction after the end.
+		wg.Go(func() { cs.work(ctx, c, until) })
+	}
+	wg.Wait()
+	r := &Result{Errors: Errors{}, Latency: measure.NewLatency(), Committed: cs.Committed()}
+	var errs []error
+	for _, c := range cs.list {
+		r.Elapsed = max(r.Elapsed, c.ended.Sub(begin))
+		r.Unknown += c.unknown
+		r.Errors.Merge(c.errors)
+		errs = append(errs, r.Latency.Merge(c.latency))
+	}
+	return r, errors.Join(errs...)
+}
+
+func (cs *Clients) work(ctx context.Context, c *client, until time.Time) {
+	deadline := until.Add(answerTimeout)
+	if c.conn != nil {
+		if err := c.conn.SetDeadline(deadline); err != nil {
+			c.lose(err)
+		}
+	}
+	stopped := ctx.Done()
+	now := time.Now()
+	defer func() { c.ended = now }()
+	for now.Before(until) {
+		select {
+		case <-stopped:
+			return
+		default:
+		}
+		if c.conn == nil {
+			again := cs.redial(ctx, c, deadline)
+			now = time.Now() // connecting is no part of a transaction
+			if !again {
+				continue
+			}
+		}
+		began := now
+		err := c.script.Transaction(c.conn, c.rnd)
+		now = time.Now()
+		if err == nil {
+			c.latency.Record(now.Sub(began))
+			c.done.Store(c.done.Load() + 1)
+			continue
+		}
+		c.fail(err)
+		now = time.Now() // nor is rolling back
+	}
+}
+
+// redial takes a lost connection up again, and else waits a moment.
+func (cs *Clients) redial(ctx context.Context, c *client, deadline time.Time) bool {
+	err := cs.dial(ctx, c)
+	if err == nil {
+		if err = c.conn.SetDeadline(deadline); err == nil {
+			return true
+		}
+		c.lose(err)
+	} else {
+		c.errors.add(err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(redialPause):
+	}
+	return false
+}
+
+// fail counts an error and ends what the transaction has left open.
+func (c *client) fail(err error) {
+	c.errors.add(err)
+	if unknown(err) {
+		c.unknown++
+	}
+	if !usable(err) {
+		c.conn.Close()
+		c.conn = nil
+		return
+	}
+	if c.conn.status != idle {
+		if err := c.conn.Exec("ROLLBACK", "ROLLBACK"); err != nil {
+			c.lose(err)
+		}
+	}
+}
+
+// lose gives a connection up for a reason that is counted beside the transactions'.
+func (c *client) lose(err error) {
+	c.errors.add(err)
+	c.conn.Close()
+	c.conn = nil
+}

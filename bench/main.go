@@ -1,0 +1,149 @@
+// Command bench measures Shardgate beside one plain PostgreSQL, and beside whatever else
+// speaks the protocol: throughput, latency, and the CPU time that a transaction costs the
+// gateway, the servers and the clients. See docs/benchmark.md.
+//
+// The governing idea: targets take turns, round by round, and are compared within a
+// round, since machines drift.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/bench/workload"
+)
+
+// options are the command line. plan makes them what they stand for.
+type options struct {
+	Clients  []int         `default:"8" placeholder:"N,..." help:"Numbers of clients; each is measured."`
+	Duration time.Duration `default:"5s" help:"Of one round of one target. Figures to be quoted take 15s."`
+	Rounds   int           `default:"3" help:"Rounds. Medians are reported, with minimum and maximum."`
+	Warmup   time.Duration `default:"1s" help:"Before the first round of each target."`
+	Workload []string      `default:"select-by-key,pgbench" placeholder:"NAME,..." help:"What the clients do: ${default}."`
+	Protocol []string      `default:"simple,prepared" placeholder:"NAME,..." help:"How statements are sent: simple, extended, prepared (default: ${default})."`
+	Scale    int           `default:"10" help:"Size of the data: 100,000 accounts each."`
+	Seed     uint64        `help:"Of the random numbers. Chosen, and reported, if it is not given."`
+
+	Embedded      bool `default:"true" negatable:"" help:"Start a cluster and one plain PostgreSQL, and measure both."`
+	Shards        int  `default:"4" help:"Of the cluster."`
+	WithPgbouncer bool `help:"Also start a PgBouncer before the plain PostgreSQL, and measure it."`
+	Unsafe        bool `help:"Servers without fsync, for trying the benchmark out."`
+
+	Target []string `sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
+	Server []string `sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
+	PID    []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
+	Reload bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
+
+	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`
+	Profile string `placeholder:"DIR" type:"path" help:"Write CPU profiles of Shardgate's gateway there, from a round more that is not counted."`
+	Smoke   bool   `help:"A second for each workload, on a small cluster without fsync: does it run?"`
+	Verbose bool   `short:"v" help:"Show what the cluster logs."`
+}
+
+func main() {
+	target.Main()
+	var o options
+	kong.Parse(&o, kong.Name("bench"), kong.UsageOnError(),
+		kong.Description("Measures Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r, err := run(ctx, &o, newProgress(os.Stderr))
+	if r != nil {
+		r.print(os.Stdout)
+		if o.JSON != "" {
+			err = errors.Join(err, r.write(o.JSON))
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+	}
+	if err != nil || r.failed() {
+		os.Exit(1)
+	}
+}
+
+// plan is what is to be measured.
+type plan struct {
+	*options
+	cells   []cell
+	foreign []*target.Target
+}
+
+// cell is one combination of what is varied.
+type cell struct {
+	workload *workload.Workload
+	protocol load.Protocol
+	clients  int
+}
+
+func (c cell) String() string {
+	return fmt.Sprintf("%s, %s, %s", c.workload.Name, c.protocol, plural(c.clients, "client"))
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, what)
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// newPlan checks the command line.
+func newPlan(o *options) (*plan, error) {
+	if o.Smoke {
+		o.Duration, o.Warmup, o.Rounds = min(o.Duration, 500*time.Millisecond), 100*time.Millisecond, 1
+		o.Scale, o.Unsafe = 1, true
+	}
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
+	}
+	for _, check := range []struct {
+		wrong bool
+		text  string
+	}{
+		{o.Duration <= 0, "--duration must be above 0"},
+		{o.Warmup < 0, "--warmup must not be negative"},
+		{o.Rounds < 1, "--rounds must be at least 1"},
+		{o.Scale < 1 || o.Scale > 20_000, "--scale must be 1 to 20000"}, // account numbers are of the type int
+		{o.WithPgbouncer && !o.Embedded, "--with-pgbouncer needs the plain PostgreSQL that --embedded starts"},
+		{!o.Embedded && len(o.Target) == 0, "nothing to measure: give a --target, or leave --no-embedded out"},
+		{!o.Embedded && o.Profile != "", "--profile is for the gateway that --embedded starts"},
+	} {
+		if check.wrong {
+			return nil, errors.New(check.text)
+		}
+	}
+	p := &plan{options: o}
+	var err error
+	if p.foreign, err = target.Foreign(o.Target, o.Server, o.PID); err != nil {
+		return nil, err
+	}
+	workloads, err := workload.ByName(o.Workload)
+	if err != nil {
+		return nil, err
+	}
+	protocols, err := load.ParseProtocols(o.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range workloads {
+		for _, proto := range protocols {
+			for _, n := range o.Clients {
+				if n < 1 {
+					return nil, errors.New("--clients must be at least 1")
+				}
+				p.cells = append(p.cells, cell{w, proto, n})
+			}
+		}
+	}
+	return p, nil
+}

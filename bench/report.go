@@ -1,0 +1,188 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/measure"
+	"github.com/shardgate/shardgate/bench/target"
+)
+
+// report is all that was measured, as --json writes it. Durations in names that don't
+// say otherwise are in nanoseconds.
+type report struct {
+	Environment environment `json:"environment"`
+	// Violations are invariants that did not hold.
+	Violations []string `json:"violations"`
+	// Unchecked are stores whose invariants could not be computed.
+	Unchecked []string         `json:"unchecked,omitempty"`
+	Options   *options         `json:"options"`
+	Targets   []*target.Target `json:"targets"`
+	Cells     []*cellReport    `json:"cells"`
+}
+
+// cellReport is what one cell gave.
+type cellReport struct {
+	Workload string        `json:"workload"`
+	Protocol load.Protocol `json:"protocol"`
+	Clients  int           `json:"clients"`
+	Targets  []*figures    `json:"targets"`
+	cell     cell
+}
+
+// figures are those of one target in one cell.
+type figures struct {
+	Target  string `json:"target"`
+	Skipped string `json:"skipped,omitempty"` // why it was not measured
+	// PerSecond are the transactions committed in a second.
+	PerSecond measure.Spread `json:"per_second"`
+	// LatencyMicros has p50, p95, p99, p99.9 and max.
+	LatencyMicros map[string]measure.Spread `json:"latency_micros"`
+	// CPUMicros is the CPU time of a transaction, by role.
+	CPUMicros map[target.Role]measure.Spread `json:"cpu_micros"`
+	// Errors are those of all rounds and of the warm-up.
+	Errors load.Errors `json:"errors"`
+	Rounds []*round    `json:"rounds"`
+}
+
+// round is one run of one target.
+type round struct {
+	ElapsedSeconds float64                 `json:"elapsed_seconds"`
+	Committed      int64                   `json:"committed"`
+	Failed         int64                   `json:"failed"`
+	PerSecond      float64                 `json:"per_second"`
+	LatencyMicros  map[string]float64      `json:"latency_micros"`
+	CPUMicros      map[target.Role]float64 `json:"cpu_micros"`
+	result         *load.Result
+}
+
+var percentiles = []struct {
+	name    string
+	percent float64
+}{{"p50", 50}, {"p95", 95}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// newRound takes the result of a run and the CPU times before and after it.
+func newRound(res *load.Result, before, after map[target.Role]time.Duration) *round {
+	m := &round{ElapsedSeconds: res.Elapsed.Seconds(), Committed: res.Committed, Failed: res.Errors.Total(), PerSecond: res.PerSecond(),
+		LatencyMicros: map[string]float64{}, CPUMicros: map[target.Role]float64{}, result: res}
+	for _, p := range percentiles {
+		m.LatencyMicros[p.name] = micros(res.Latency.Percentile(p.percent))
+	}
+	if all := m.Committed + m.Failed; all > 0 {
+		for role, then := range before {
+			m.CPUMicros[role] = micros(after[role]-then) / float64(all)
+		}
+	}
+	// The histogram is large, and said what it had to say.
+	res.Latency = nil
+	return m
+}
+
+// String is the round in one line.
+func (m *round) String() string {
+	s := fmt.Sprintf("%s/s, median %s ms", thousands(m.PerSecond), millis(m.LatencyMicros["p50"]))
+	if cpu, ok := m.CPUMicros[target.Gateway]; ok {
+		s += fmt.Sprintf(", gateway %.1f µs", cpu)
+	}
+	if m.Failed > 0 {
+		s += fmt.Sprintf(", %d FAILED", m.Failed)
+	}
+	return s
+}
+
+func newReport(o *options, targets []*target.Target, e *target.Embedded) *report {
+	return &report{Environment: newEnvironment(e), Options: o, Targets: targets, Violations: []string{}}
+}
+
+func (r *report) add(c cell) *cellReport {
+	cr := &cellReport{Workload: c.workload.Name, Protocol: c.protocol, Clients: c.clients, cell: c}
+	r.Cells = append(r.Cells, cr)
+	return cr
+}
+
+func (c *cellReport) add(t *target.Target) *figures {
+	f := &figures{Target: t.Name, Errors: load.Errors{}}
+	c.Targets = append(c.Targets, f)
+	return f
+}
+
+// warmedUp keeps the errors of a run that is not counted otherwise.
+func (f *figures) warmedUp(res *load.Result) { f.Errors.Merge(res.Errors) }
+
+// summarize makes the spreads of the rounds.
+func (c *cellReport) summarize() {
+	for _, f := range c.Targets {
+		f.PerSecond = f.spread(func(m *round) (float64, bool) { return m.PerSecond, true })
+		f.LatencyMicros = map[string]measure.Spread{}
+		for _, p := range percentiles {
+			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.LatencyMicros[p.name], m.Committed > 0 })
+		}
+		f.CPUMicros = map[target.Role]measure.Spread{}
+		for _, role := range []target.Role{target.Gateway, target.Server, client} {
+			has := func(m *round) (float64, bool) { v, ok := m.CPUMicros[role]; return v, ok }
+			if slices.ContainsFunc(f.Rounds, func(m *round) bool { _, ok := has(m); return ok }) {
+				f.CPUMicros[role] = f.spread(has)
+			}
+		}
+		for _, m := range f.Rounds {
+			f.Errors.Merge(m.result.Errors)
+		}
+	}
+}
+
+func (f *figures) spread(of func(*round) (float64, bool)) measure.Spread {
+	var values []float64
+	for _, m := range f.Rounds {
+		if v, ok := of(m); ok {
+			values = append(values, v)
+		}
+	}
+	return measure.SpreadOf(values)
+}
+
+func (r *report) violation(c cell, s *target.Store, err error) {
+	r.Violations = append(r.Violations, fmt.Sprintf("%s, %s: %v", s.Name, c, err))
+}
+
+func (r *report) unchecked(s *target.Store, err error) {
+	text := fmt.Sprintf("%s: %v", s.Name, err)
+	if !slices.Contains(r.Unchecked, text) {
+		r.Unchecked = append(r.Unchecked, text)
+	}
+}
+
+// failed says whether an invariant did not hold.
+func (r *report) failed() bool { return r != nil && len(r.Violations) > 0 }
+
+// write writes the report as JSON.
+func (r *report) write(file string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o644)
+}
+
+// errorLines are the errors of a target, the most frequent first.
+func (f *figures) errorLines() []string {
+	codes := slices.SortedFunc(maps.Keys(f.Errors), func(a, b string) int {
+		if d := f.Errors[b].Count - f.Errors[a].Count; d != 0 {
+			return int(min(max(d, -1), 1))
+		}
+		return strings.Compare(a, b)
+	})
+	var lines []string
+	for _, code := range codes {
+		e := f.Errors[code]
+		lines = append(lines, fmt.Sprintf("%s: %d × %s: %s", f.Target, e.Count, code, strings.ReplaceAll(e.Example, "\n", " ")))
+	}
+	return lines
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/shardgate/shardgate/bench/measure"
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/bench/workload"
+)
+
+// print writes the report for people: what is wrong first.
+func (r *report) print(w io.Writer) {
+	if r.failed() {
+		fmt.Fprintf(w, "\nINVARIANTS FAILED: the figures below are worth nothing.\n")
+		for _, v := range r.Violations {
+			fmt.Fprintf(w, "  %s\n", v)
+		}
+	}
+	fmt.Fprintf(w, "\n%s\n", r.Environment)
+	o := r.Options
+	fmt.Fprintf(w, "%s of %v after %v of warm-up; medians, [minimum–maximum]; scale %d, seed %d\n",
+		plural(o.Rounds, "round"), o.Duration, o.Warmup, o.Scale, o.Seed)
+	for _, c := range r.Cells {
+		c.print(w)
+	}
+	for _, u := range r.Unchecked {
+		fmt.Fprintf(w, "\nnot checked: %s\n", u)
+	}
+	if !r.failed() && len(r.Unchecked) == 0 {
+		fmt.Fprintf(w, "\nThe invariants held.\n")
+	}
+}
+
+func (c *cellReport) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s\n", c.cell)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "\ttransactions/s\t\t")
+	for _, p := range percentiles {
+		fmt.Fprintf(t, "%s ms\t", p.name)
+	}
+	fmt.Fprint(t, "gateway µs\t\tservers µs\tclient µs\tfailed\t\n")
+	for _, f := range c.Targets {
+		if f.Skipped != "" {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t", f.Target, thousands(f.PerSecond.Median), bracket(f.PerSecond, thousands))
+		for _, p := range percentiles {
+			s := f.LatencyMicros[p.name]
+			if p.percent == 100 {
+				s.Median = s.Max // the longest of all
+			}
+			fmt.Fprintf(t, "%s\t", millis(s.Median))
+		}
+		if s, ok := f.CPUMicros[target.Gateway]; ok {
+			fmt.Fprintf(t, "%.1f\t%s\t", s.Median, bracket(s, oneDigit))
+		} else {
+			fmt.Fprint(t, "–\t\t")
+		}
+		for _, role := range []target.Role{target.Server, client} {
+			if s, ok := f.CPUMicros[role]; ok {
+				fmt.Fprintf(t, "%.1f\t", s.Median)
+			} else {
+				fmt.Fprint(t, "–\t")
+			}
+		}
+		fmt.Fprintf(t, "%d\t\n", f.Errors.Total())
+	}
+	t.Flush()
+	c.remarks(w)
+}
+
+// remarks are what is said below a table.
+func (c *cellReport) remarks(w io.Writer) {
+	for _, f := range c.Targets {
+		if f.Skipped != "" {
+			fmt.Fprintf(w, "  %s was not measured: %s\n", f.Target, f.Skipped)
+		}
+		for _, line := range f.errorLines() {
+			fmt.Fprintf(w, "  FAILED %s\n", line)
+		}
+	}
+	first := c.Targets[0]
+	for _, f := range c.Targets[1:] {
+		if ratio, ok := pairs(first, f); ok {
+			fmt.Fprintf(w, "  throughput of %s is %.2f %s that of %s\n", first.Target, ratio.Median, bracket(ratio, twoDigits), f.Target)
+		}
+	}
+	if text := c.bound(); text != "" {
+		fmt.Fprintf(w, "  %s\n", text)
+	}
+}
+
+// pairs is the throughput of one target relative to another's, round by round.
+func pairs(a, b *figures) (measure.Spread, bool) {
+	var ratios []float64
+	for i := range min(len(a.Rounds), len(b.Rounds)) {
+		if b.Rounds[i].PerSecond > 0 {
+			ratios = append(ratios, a.Rounds[i].PerSecond/b.Rounds[i].PerSecond)
+		}
+	}
+	return measure.SpreadOf(ratios), len(ratios) > 0
+}
+
+// bound compares the CPU time of Shardgate's gateway with what is promised of it; "" if
+// nothing is for this cell.
+func (c *cellReport) bound() string {
+	if c.cell.workload.Bound == 0 || c.Clients != workload.BoundClients {
+		return ""
+	}
+	for _, f := range c.Targets {
+		s, measured := f.CPUMicros[target.Gateway]
+		if f.Target != target.Shardgate || !measured {
+			continue
+		}
+		bound, verdict := micros(c.cell.workload.Bound), "within it"
+		if s.Median > bound {
+			verdict = "ABOVE IT"
+		}
+		return fmt.Sprintf("bound: a %s costs the gateway at most %g µs of CPU at %d clients: %.1f, %s",
+			c.cell.workload.Unit, bound, c.Clients, s.Median, verdict)
+	}
+	return ""
+}
+
+func bracket(s measure.Spread, format func(float64) string) string {
+	return "[" + format(s.Min) + "–" + format(s.Max) + "]"
+}
+
+func oneDigit(f float64) string  { return strconv.FormatFloat(f, 'f', 1, 64) }
+func twoDigits(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }
+
+// millis writes microseconds as milliseconds, to about three digits.
+func millis(micros float64) string {
+	ms := micros / 1000
+	switch {
+	case ms < 1:
+		return strconv.FormatFloat(ms, 'f', 3, 64)
+	case ms < 100:
+		return strconv.FormatFloat(ms, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(ms, 'f', 0, 64)
+}
+
+// thousands writes a whole number with its groups of three apart.
+func thousands(f float64) string {
+	s := strconv.FormatFloat(f, 'f', 0, 64)
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && (len(s)-i)%3 == 0 && s[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
