@@ -98,6 +98,9 @@ type Runner struct {
 	desc  wire.RowDescription
 	sums  []int64
 	stop  error // the client's connection is lost
+	// failedOn is the connection that the failure came from: what it was asked for
+	// has ended there.
+	failedOn *pool.Conn
 }
 
 // Tag is a command's tag.
@@ -153,7 +156,7 @@ func (r *Runner) Pending() int {
 // protocol boundary or broken. With flush, the client's output is flushed. The
 // error is one of the client's connection; the shards' are in Failed.
 func (r *Runner) Run(flush bool) error {
-	r.Failed, r.FailedOp, r.Copied, r.Suspended = nil, -1, false, false
+	r.Failed, r.FailedOp, r.Copied, r.Suspended, r.failedOn = nil, -1, false, false, nil
 	for _, c := range r.conns {
 		if c.Broken {
 			continue
@@ -485,6 +488,7 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 		e.Where += "\n"
 	}
 	e.Where += "shard " + c.Shard.Name
+	r.failedOn = c
 	r.fail(e)
 	return failed
 }
@@ -627,7 +631,7 @@ func (r *Runner) drain() {
 		if c.Broken || c.Ready == 0 {
 			continue
 		}
-		if !drainBuffered(c) {
+		if !drainBuffered(c) && c != r.failedOn {
 			c.Cancel()
 		}
 		for c.Ready > 0 {
