@@ -9,6 +9,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -88,6 +89,8 @@ type Catalog struct {
 
 	current atomic.Pointer[Snapshot]
 	loading sync.Mutex
+	// problems are what the last load has found wrong with keys. Protected by loading.
+	problems []error
 }
 
 // Current returns the latest snapshot.
@@ -96,21 +99,22 @@ func (c *Catalog) Current() *Snapshot { return c.current.Load() }
 const timeout = 30 * time.Second
 
 // installSQL makes the map's table and the schema's version on the home shard.
-// The version is a client's to raise only by a gateway that has the token.
+// A client's transaction raises the version by a gateway's call only. txn.Install has
+// made the rest of the schema shardgate.
 const installSQL = `
 BEGIN;
 SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
 CREATE TABLE IF NOT EXISTS shardgate.map (version bigint PRIMARY KEY, map bytea NOT NULL, at timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE IF NOT EXISTS shardgate.schema_version (one boolean PRIMARY KEY DEFAULT true CHECK (one), version bigint NOT NULL);
 INSERT INTO shardgate.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
-CREATE OR REPLACE FUNCTION shardgate.schema_changed(token text) RETURNS void
+CREATE OR REPLACE FUNCTION shardgate.schema_changed(nonce text, proof text) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM shardgate.identity i WHERE i.token = schema_changed.token) THEN
-		RAISE EXCEPTION 'permission denied for schema shardgate' USING ERRCODE = '42501';
-	END IF;
+	PERFORM shardgate.prove('schema ' || pg_backend_pid() || ' ' || nonce, proof);
 	UPDATE shardgate.schema_version SET version = version + 1;
 END $$;
+SELECT shardgate.seal();
+GRANT EXECUTE ON FUNCTION shardgate.schema_changed(text, text) TO PUBLIC;
 COMMIT;
 `
 
@@ -128,6 +132,9 @@ func Open(ctx context.Context, pools *pool.Pools, home int, cfg *configs.Config,
 	}
 	if err := c.load(ctx); err != nil {
 		return nil, err
+	}
+	if len(c.problems) > 0 {
+		return nil, errors.Join(c.problems...)
 	}
 	return c, nil
 }
@@ -198,6 +205,9 @@ func (c *Catalog) load(ctx context.Context) error {
 	}
 	if s.OIDs, s.Own, err = c.loadOIDs(conns); err != nil {
 		return err
+	}
+	for _, p := range c.problems {
+		c.log.Error("a sharded table can't be used", "error", p)
 	}
 	c.current.Store(s)
 	return nil

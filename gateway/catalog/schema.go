@@ -74,6 +74,7 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	if err != nil {
 		return nil, err
 	}
+	c.problems = nil
 	for _, oid := range order {
 		c.distribute(rels, rels[oid], 0)
 	}
@@ -271,19 +272,37 @@ func keyNames(r *relation) []string {
 	return out
 }
 
+// problem notes what is wrong with the key of a sharded table, at the place in the
+// configuration that names it.
+func (c *Catalog) problem(r *relation, column int, hint, format string, args ...any) {
+	e := &configs.Error{Message: fmt.Sprintf(format, args...), Hint: hint}
+	if t, ok := c.config.Rule(r.Schema, r.Name); ok {
+		if e.Position = t.Pos; column < len(t.KeyPos) {
+			e.Position = t.KeyPos[column]
+		}
+	}
+	c.problems = append(c.problems, e)
+}
+
 // key makes a sharded table's key. It is nil, and the table can't be used, when
 // the table does not have the columns or they can't be hashed.
 func (c *Catalog) key(r *relation, names []string, group string) *planner.Key {
 	k := &planner.Key{Group: group}
-	for _, name := range names {
+	for n, name := range names {
 		i := r.Column(name)
 		if i < 0 {
-			c.log.Error("a sharded table lacks its key column", "table", r.Table.String(), "column", name)
+			c.problem(r, n, "name one of the table's columns, or add the column to the table", "the table %s has no column %q", r.Table, name)
 			return nil
 		}
 		t, ok := shardmap.KeyTypeOfOID(r.Columns[i].Type)
-		if !ok || !r.Columns[i].Deterministic {
-			c.log.Error("a sharded table's key column has a type or a collation that can't be a key", "table", r.Table.String(), "column", name)
+		if !ok {
+			c.problem(r, n, "use a column of type smallint, integer, bigint, text, varchar, char, uuid, date, timestamp, timestamptz or bytea",
+				"the column %q of the table %s has a type that can't be a key", name, r.Table)
+			return nil
+		}
+		if !r.Columns[i].Deterministic {
+			c.problem(r, n, "give the column a deterministic collation: others find different texts equal, which would be on different shards",
+				"the column %q of the table %s has a collation that can't be a key's", name, r.Table)
 			return nil
 		}
 		k.Columns = append(k.Columns, i)

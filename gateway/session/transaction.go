@@ -139,7 +139,7 @@ func (s *Session) markSchema() *wire.Error {
 	if err != nil {
 		return asError(err)
 	}
-	c.SendQuery("SELECT shardgate.schema_changed('" + s.host.Register.Token() + "')")
+	c.SendQuery(s.host.Register.SchemaChangedCall(c))
 	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
 	if err := s.run.Run(false); err != nil {
 		return wire.Errorf(wire.ConnectionFailure, "the client is gone")
@@ -439,6 +439,13 @@ func (s *Session) constraints(c *planner.Control, text string) error {
 		s.warn(wire.NoActiveTransaction, "SET CONSTRAINTS can only be used in transaction blocks")
 		s.done(c.Tag)
 		return nil
+	}
+	if len(s.participants()) == 0 {
+		// A shard has to say whether there are such constraints.
+		if _, err := s.join(s.host.Home, false); err != nil {
+			s.tell(asError(err))
+			return errStatementFailed
+		}
 	}
 	sql := strings.TrimRight(strings.TrimSpace(text), ";")
 	if err := s.everyParticipant(sql); err != nil {

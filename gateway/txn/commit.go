@@ -2,9 +2,7 @@ package txn
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -162,13 +160,13 @@ func (r *Register) twoPhase(parts []Participant) Outcome {
 	others = append(append(others, parts[:decider]...), parts[decider+1:]...)
 
 	txid := randomHex(16)
-	backend := strconv.FormatUint(uint64(d.Conn.PID), 10) + "." + d.Conn.BackendStart
+	backend := pid(d.Conn) + "." + d.Conn.BackendStart
 	r.inFlight.add(txid)
 	defer r.inFlight.remove(txid)
 	gids := make([]string, len(others))
 	for i, p := range others {
 		gids[i] = gid{r.Cluster, d.Conn.Shard.Name, txid, p.Conn.Shard.Name, backend}.String()
-		p.Conn.SendQuery("SELECT shardgate.fence('" + r.token + "'); PREPARE TRANSACTION '" + gids[i] + "'")
+		p.Conn.SendQuery(r.fenceCall(p.Conn, gids[i]) + "; PREPARE TRANSACTION '" + gids[i] + "'")
 		if err := p.Conn.Flush(); err != nil {
 			p.Conn.Fail(err)
 		}
@@ -224,7 +222,7 @@ func (r *Register) abort(d Participant, others []Participant, gids []string, pre
 
 // decide writes the decision and carries it out.
 func (r *Register) decide(d Participant, others []Participant, gids []string, txid, backend string) Outcome {
-	res, err := d.Conn.Query(fmt.Sprintf("SELECT shardgate.decide('%s', '%s', '%s'); COMMIT", r.token, txid, backend))
+	res, err := d.Conn.Query(r.decideCall(d.Conn, txid, backend) + "; COMMIT")
 	committed := err == nil && len(res.Tags) == 2 && res.Tags[1] == "COMMIT"
 	var lost *pool.Lost
 	if errors.As(err, &lost) {

@@ -19,8 +19,13 @@ import (
 	"github.com/shardgate/shardgate/planner"
 )
 
-// installSQL makes the register on a shard. Clients' roles reach it through the
-// functions alone, which want the cluster's token: a client does not know it.
+// installSQL makes the register on a shard. Clients' roles reach it through three
+// functions alone, which want a proof that a gateway calls (see Register.proof).
+//
+// Row-level security without a policy keeps the tables from everybody but their
+// owner: unlike grants, it holds against pg_read_all_data and against what ALTER
+// DEFAULT PRIVILEGES gives to new tables. That is done once, since ALTER TABLE
+// would wait for the transactions of other gateways, and they for it.
 const installSQL = `
 BEGIN;
 SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
@@ -37,22 +42,44 @@ CREATE TABLE IF NOT EXISTS shardgate.decisions (
 	backend text NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-CREATE OR REPLACE FUNCTION shardgate.fence(token text) RETURNS void
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION shardgate.seal() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	g record;
 BEGIN
-	IF NOT EXISTS (SELECT FROM shardgate.identity i WHERE i.token = fence.token) THEN
+	FOR t IN SELECT c.oid, c.oid::regclass AS name, c.relowner, c.relacl FROM pg_class c
+		WHERE c.relnamespace = 'shardgate'::regnamespace AND c.relkind = 'r' AND NOT c.relrowsecurity
+	LOOP
+		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.name);
+		FOR g IN SELECT DISTINCT a.grantee FROM aclexplode(t.relacl) a WHERE a.grantee <> t.relowner LOOP
+			EXECUTE format('REVOKE ALL ON %s FROM %s', t.name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END);
+		END LOOP;
+	END LOOP;
+END $$;
+CREATE OR REPLACE FUNCTION shardgate.prove(message text, proof text) RETURNS void
+	LANGUAGE plpgsql AS $$
+BEGIN -- by the search_path of its callers
+	IF NOT EXISTS (SELECT FROM shardgate.identity i
+		WHERE encode(sha256(convert_to(i.token, 'UTF8') || sha256(convert_to(i.token || message, 'UTF8'))), 'hex') = proof) THEN
 		RAISE EXCEPTION 'permission denied for schema shardgate' USING ERRCODE = '42501';
 	END IF;
+END $$;
+CREATE OR REPLACE FUNCTION shardgate.fence(gid text, proof text) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM shardgate.prove('fence ' || pg_backend_pid() || ' ' || gid, proof);
 	LOCK TABLE shardgate.decisions IN ROW EXCLUSIVE MODE;
 END $$;
-CREATE OR REPLACE FUNCTION shardgate.decide(token text, txid text, backend text) RETURNS void
+CREATE OR REPLACE FUNCTION shardgate.decide_commit(txid text, backend text, proof text) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM shardgate.identity i WHERE i.token = decide.token) THEN
-		RAISE EXCEPTION 'permission denied for schema shardgate' USING ERRCODE = '42501';
-	END IF;
-	INSERT INTO shardgate.decisions (txid, committed, backend) VALUES (decide.txid, true, decide.backend);
+	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend, proof);
+	INSERT INTO shardgate.decisions (txid, committed, backend) VALUES (decide_commit.txid, true, decide_commit.backend);
 END $$;
+SELECT shardgate.seal();
+REVOKE ALL ON FUNCTION shardgate.seal(), shardgate.prove(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shardgate.fence(text, text), shardgate.decide_commit(text, text, text) TO PUBLIC;
 GRANT USAGE ON SCHEMA shardgate TO PUBLIC;
 COMMIT;
 `
@@ -63,7 +90,7 @@ const adminTimeout = 10 * time.Second
 // Register is the decision register of a cluster, as this gateway uses it.
 type Register struct {
 	Cluster string // identifies the cluster in the names of prepared transactions
-	token   string
+	token   string // the key of proofs
 	pools   *pool.Pools
 	home    int
 
@@ -125,9 +152,6 @@ func (r *Register) install(ctx context.Context, shard int) error {
 	}
 	return nil
 }
-
-// Token opens the security-definer functions of the schema shardgate.
-func (r *Register) Token() string { return r.token }
 
 func randomHex(n int) string {
 	b := make([]byte, n)
