@@ -1,0 +1,183 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/shardgate/shardgate/configs"
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/gateway/txn"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/shardmap"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// open opens the catalog of fresh databases, in which setup was run on the first.
+func open(t *testing.T, shards int, tables string, setup ...string) (*Catalog, *pool.Pools, error) {
+	t.Helper()
+	_, urls := pgtest.Databases(t, pgtest.Servers(t, shards)...)
+	yaml := "shards:\n"
+	for i, u := range urls {
+		yaml += fmt.Sprintf("  - {name: s%d, servers: [%q]}\n", i+1, u)
+	}
+	cfg, err := configs.Parse("test.yaml", []byte(yaml+"tables:\n"+tables))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := pgtest.Conn(t, urls[0])
+	for _, sql := range setup {
+		if _, err := home.Exec(context.Background(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	pools := newPools(t, urls)
+	if _, err := txn.Install(context.Background(), pools, 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(context.Background(), pools, 0, cfg, slog.New(slog.DiscardHandler))
+	return c, pools, err
+}
+
+func newPools(t *testing.T, urls []string) *pool.Pools {
+	var list []*pool.Shard
+	for i, u := range urls {
+		pc, err := pgconn.ParseConfig(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, &pool.Shard{Index: i, Name: fmt.Sprintf("s%d", i+1), Config: pc})
+	}
+	p := pool.NewPools(list, pool.Options{Size: 5, AcquireTimeout: 5 * time.Second, ConnectTimeout: 5 * time.Second,
+		IdleTimeout: time.Minute, MaxLifetime: time.Hour, PreparedStatements: 10})
+	t.Cleanup(p.Close)
+	return p
+}
+
+const rulesYAML = `
+  - {name: c, key: id, group: g}
+  - {name: o, key: [a, b]}
+  - {name: r, reference: true}
+`
+
+func TestSchema(t *testing.T) {
+	c, _, err := open(t, 1, rulesYAML,
+		"CREATE DOMAIN small AS varchar(7)", "CREATE DOMAIN smaller AS small",
+		"CREATE TABLE c (id smaller PRIMARY KEY, n int DEFAULT 3, t timestamptz DEFAULT now(), u uuid DEFAULT gen_random_uuid(), s serial, i int GENERATED ALWAYS AS IDENTITY, g int GENERATED ALWAYS AS (n + 1) STORED)",
+		"CREATE TABLE o (x int, a int, b date, primary key (a, b)) PARTITION BY RANGE (b)",
+		"CREATE TABLE o1 PARTITION OF o FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+		"CREATE TABLE r (id int PRIMARY KEY)", "CREATE TABLE l (id int)",
+		"CREATE VIEW vc AS SELECT * FROM c", "CREATE VIEW vvc AS SELECT vc.n FROM vc JOIN r ON true",
+		"CREATE VIEW vr AS SELECT * FROM r", "CREATE VIEW vl AS SELECT * FROM l", "CREATE VIEW vrl AS SELECT r.id FROM r, l",
+		"CREATE FUNCTION reads() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM c'",
+		"CREATE FUNCTION harmless(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Current().Schema
+	for name, want := range map[string]planner.Distribution{"c": planner.Sharded, "o": planner.Sharded, "o1": planner.Sharded,
+		"c_pkey": planner.Sharded, "r": planner.Reference, "r_pkey": planner.Reference, "l": planner.Local, "vc": planner.ShardedView,
+		"vvc": planner.ShardedView, "vr": planner.Reference, "vl": planner.Local, "vrl": planner.MixedView} {
+		table := s.Table("public", name)
+		if table == nil {
+			t.Errorf("%s is missing", name)
+		} else if table.Distribution != want {
+			t.Errorf("%s is %v, want %v", name, table.Distribution, want)
+		}
+	}
+	table := s.Table("public", "c")
+	if k := table.Key; k == nil || k.Types[0] != shardmap.KeyVarchar || k.Typmods[0] != 11 || k.Group != "g" {
+		t.Errorf("the key of c: %+v", k)
+	}
+	if k := s.Table("public", "o1").Key; k == nil || len(k.Types) != 2 || k.Types[1] != shardmap.KeyDate {
+		t.Errorf("the key of o1: %+v", k)
+	}
+	type def struct {
+		has, sequence, generated bool
+		v                        planner.Volatility
+	}
+	for name, want := range map[string]def{"id": {}, "n": {has: true}, "t": {has: true, v: planner.Stable}, "u": {has: true, v: planner.Volatile},
+		"s": {has: true, sequence: true, v: planner.Volatile}, "i": {has: true, sequence: true}, "g": {has: true, generated: true}} {
+		col := table.Columns[table.Column(name)]
+		if got := (def{col.HasDefault, col.Sequence, col.Generated, col.Default}); got != want {
+			t.Errorf("column %s: %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+// What is wrong with a key is said before anything starts, with its place in the
+// configuration.
+func TestKeyProblems(t *testing.T) {
+	_, _, err := open(t, 1, "  - {name: a, key: id}\n  - {name: b, key: [x, y]}\n  - {name: missing, key: id}\n",
+		"CREATE TABLE a (id numeric)", "CREATE TABLE b (x int)")
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{`test.yaml:4:`, `"id" of the table a has a type`, `test.yaml:5:`, `the table b has no column "y"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "missing") {
+		t.Errorf("a rule that matches nothing yet is no error:\n%v", err)
+	}
+}
+
+// The map is placed once and then kept; a gateway that comes later reads it.
+func TestMapIsKept(t *testing.T) {
+	c, pools, err := open(t, 3, rulesYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(context.Background(), pools, 0, c.config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moves := shardmap.Diff(c.Current().Map, again.Current().Map); len(moves) != 0 {
+		t.Errorf("%d slots differ", len(moves))
+	}
+	seen := map[int]bool{}
+	for slot := range shardmap.SlotCount {
+		seen[c.Current().ShardOf(shardmap.Slot(slot))] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("slots are on %d shards", len(seen))
+	}
+	// A shard that holds slots may not be missing.
+	fewer := *c.config
+	fewer.Shards = fewer.Shards[:2]
+	less := pool.NewPools(pools.Shards[:2], pool.Options{Size: 5, ConnectTimeout: 5 * time.Second})
+	t.Cleanup(less.Close)
+	if _, err := Open(context.Background(), less, 0, &fewer, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), `shard "s3"`) {
+		t.Errorf("without a shard: %v", err)
+	}
+}
+
+// A change by another gateway is seen by its version.
+func TestPoll(t *testing.T) {
+	c, pools, err := open(t, 1, rulesYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.Current()
+	if err := c.Poll(context.Background()); err != nil || c.Current() != before {
+		t.Fatalf("an unchanged schema was read again (%v)", err)
+	}
+	admin, err := pools.Admin(context.Background(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	admin.Query("CREATE TABLE c (id int)")
+	admin.Query("UPDATE shardgate.schema_version SET version = version + 1")
+	if err := c.Poll(context.Background()); err != nil || c.Current().Schema.Table("public", "c") == nil {
+		t.Fatalf("the change was not seen (%v)", err)
+	}
+}
