@@ -37,6 +37,7 @@ type options struct {
 	Embedded      bool `default:"true" negatable:"" help:"Start a cluster and one plain PostgreSQL, and measure both."`
 	Shards        int  `default:"4" help:"Of the cluster."`
 	WithPgbouncer bool `help:"Also start a PgBouncer before the plain PostgreSQL, and measure it."`
+	WithRelay     bool `help:"Also measure a relay that only copies bytes before the plain PostgreSQL: the least that a gateway in Go costs on this machine."`
 	Unsafe        bool `help:"Servers without fsync, for trying the benchmark out."`
 
 	Target []string `sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
@@ -115,6 +116,7 @@ func newPlan(o *options) (*plan, error) {
 		{o.Rounds < 1, "--rounds must be at least 1"},
 		{o.Scale < 1 || o.Scale > 20_000, "--scale must be 1 to 20000"}, // account numbers are of the type int
 		{o.WithPgbouncer && !o.Embedded, "--with-pgbouncer needs the plain PostgreSQL that --embedded starts"},
+		{o.WithRelay && !o.Embedded, "--with-relay needs the plain PostgreSQL that --embedded starts"},
 		{!o.Embedded && len(o.Target) == 0, "nothing to measure: give a --target, or leave --no-embedded out"},
 		{!o.Embedded && o.Profile != "", "--profile is for the gateway that --embedded starts"},
 	} {

@@ -61,7 +61,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 func (r *runner) startTargets(ctx context.Context) error {
 	if r.Embedded {
 		r.progress.event("starting %d shards, the gateway and one plain PostgreSQL", r.Shards)
-		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Clients: slices.Max(r.Clients)}
+		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: slices.Max(r.Clients)}
 		if r.Verbose {
 			to.Log = os.Stderr
 		}

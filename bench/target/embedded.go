@@ -22,6 +22,7 @@ const (
 	Shardgate = "shardgate"
 	Postgres  = "postgres"
 	PgBouncer = "pgbouncer"
+	Relay     = "relay"
 )
 
 // Command is the argument with which the program runs itself for the embedded targets.
@@ -32,6 +33,7 @@ type Options struct {
 	Shards    int    `json:"shards"`
 	Unsafe    bool   `json:"unsafe"` // fsync off
 	PgBouncer bool   `json:"pgbouncer"`
+	Relay     bool   `json:"relay"`
 	Clients   int    `json:"clients"` // at once, at most
 	Dir       string `json:"dir"`     // where to make a folder for the data; "": that for temporary files
 	// Log takes what the gateway logs and what is being done; nil: nothing.

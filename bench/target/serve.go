@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -24,10 +25,21 @@ import (
 	"github.com/shardgate/shardgate/gateway/localpg"
 )
 
-// Main runs the embedded targets if the program was started for that, and does not
-// return then. A program that calls Start calls this first.
+// Main runs the embedded targets, or the relay, if the program was started for that, and
+// does not return then. A program that calls Start calls this first.
 func Main() {
-	if len(os.Args) != 3 || os.Args[1] != Command {
+	if len(os.Args) != 3 {
+		return
+	}
+	switch os.Args[1] {
+	case Command:
+	case RelayCommand:
+		if err := runRelay(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	default:
 		return
 	}
 	var o Options
@@ -106,6 +118,7 @@ type fleet struct {
 	cluster *dev.Cluster
 	plain   *localpg.Server
 	bouncer *pgbouncer
+	relay   *relay
 	profile *os.File
 }
 
@@ -158,6 +171,12 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 		}
 		d.Versions["pgbouncer"] = f.bouncer.version
 		d.Targets = append(d.Targets, f.bouncer.describe(d.Targets[1]))
+	}
+	if f.options.Relay {
+		if f.relay, err = startRelay(ctx, net.JoinHostPort(f.plain.Host(), strconv.Itoa(f.plain.Port()))); err != nil {
+			return nil, err
+		}
+		d.Targets = append(d.Targets, f.relay.describe(d.Targets[1]))
 	}
 	d.Settings, err = changedSettings(ctx, f.plain.URL("", ""))
 	return d, err
@@ -236,6 +255,9 @@ func (f *fleet) stop() {
 	defer cancel()
 	if f.bouncer != nil {
 		f.bouncer.stop()
+	}
+	if f.relay != nil {
+		f.relay.stop()
 	}
 	if f.plain != nil {
 		report(f.plain.StopImmediate(ctx))

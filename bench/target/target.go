@@ -11,6 +11,7 @@ package target
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,7 +77,7 @@ func Foreign(targets, servers, pids []string) ([]*Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if byName[name] != nil || name == Shardgate || name == Postgres || name == PgBouncer {
+		if byName[name] != nil || slices.Contains([]string{Shardgate, Postgres, PgBouncer, Relay}, name) {
 			return nil, fmt.Errorf("--target %s: the name is taken", name)
 		}
 		if _, err := url.Parse(u); err != nil {
