@@ -50,9 +50,14 @@ func (s *Session) extended() error {
 		if err != nil {
 			return err
 		}
+		if s.run.Copied {
+			// The Sync came before the COPY data, and PostgreSQL ignores it
+			// there: the batch goes on to the next.
+			sync, s.inBatch = false, true
+		}
 		if s.skip {
 			if !sync {
-				return s.skipToSync()
+				return s.client.Flush() // PostgreSQL sends an error at once
 			}
 			s.skip = false
 			return s.sync()
@@ -88,9 +93,6 @@ func (s *Session) state() sessionState {
 	return stateReady
 }
 
-// skipToSync leaves discarding to the message loop.
-func (s *Session) skipToSync() error { return s.client.Flush() }
-
 // gather reads the messages of one segment and resolves them. whole says that the
 // segment is a whole batch: it begins after a Sync and ends with one.
 func (s *Session) gather() (whole, sync bool, err error) {
@@ -117,7 +119,9 @@ func (s *Session) gather() (whole, sync bool, err error) {
 		}
 		size += len(m)
 		if m[0] == 'S' {
-			s.steps = append(s.steps, step{typ: 'S'})
+			st := step{typ: 'S', body: m[5:]}
+			st.err = resolveEmpty(&st)
+			s.steps = append(s.steps, st)
 			s.inBatch = false
 			return first, true, nil
 		}
@@ -157,8 +161,18 @@ func (s *Session) resolveStep(st *step) bool {
 		st.err = s.resolveExecute(st)
 	case 'C':
 		st.err = s.resolveClose(st)
+	case 'H':
+		st.err = resolveEmpty(st)
 	}
 	return st.err == nil
+}
+
+// resolveEmpty checks a message that says all by its type.
+func resolveEmpty(st *step) *wire.Error {
+	if len(st.body) > 0 {
+		return wire.Errorf(wire.ProtocolViolation, "invalid message format")
+	}
+	return nil
 }
 
 func (s *Session) resolveParse(st *step) *wire.Error {
@@ -166,7 +180,11 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 		return asError(err)
 	}
 	name := string(s.parse.Name)
-	if name != "" && s.stmts[name] != nil {
+	old := s.stmts[name]
+	if name == "" {
+		delete(s.stmts, "") // even when the new one is refused
+		st.undo = func() { s.restore("", old) }
+	} else if old != nil {
 		return wire.Errorf(wire.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
 	}
 	if name != "" && len(s.stmts) >= s.host.MaxPrepared {
@@ -180,20 +198,22 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 	if err := s.refusedStep(prep); err != nil {
 		return err
 	}
-	old := s.stmts[name]
 	s.stmts[name] = prep
 	st.prep = prep
-	st.undo = func() {
-		if old == nil {
-			delete(s.stmts, name)
-		} else {
-			s.stmts[name] = old
-		}
-	}
+	st.undo = func() { s.restore(name, old) }
 	if _, ok := prep.st.Node.(*planner.Control); ok {
 		st.local = wire.AppendParseComplete(nil)
 	}
 	return nil
+}
+
+// restore puts a prepared statement back, or takes it away where it is nil.
+func (s *Session) restore(name string, p *prepared) {
+	if p == nil {
+		delete(s.stmts, name)
+	} else {
+		s.stmts[name] = p
+	}
 }
 
 // refusedStep refuses statements in a failed transaction.
@@ -287,7 +307,7 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 		}
 		return nil
 	}
-	if st.portal = s.portals[string(name)]; st.portal == nil {
+	if st.portal = s.portalOf(string(name)); st.portal == nil {
 		return wire.Errorf(wire.UndefinedCursor, "portal \"%s\" does not exist", name)
 	}
 	st.prep = st.portal.prep
@@ -297,12 +317,26 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 	return nil
 }
 
+// portalOf finds a portal. A cursor that DECLARE has made is one too, and clients
+// ask for its description.
+func (s *Session) portalOf(name string) *portal {
+	if p := s.portals[name]; p != nil {
+		return p
+	}
+	shard, ok := s.cursors[name]
+	if !ok {
+		return nil
+	}
+	node := &planner.Cursor{Name: name}
+	return &portal{prep: &prepared{st: &planner.Statement{Node: node}}, node: node, shards: []int{shard}}
+}
+
 func (s *Session) resolveExecute(st *step) *wire.Error {
 	name, limit, err := wire.DecodeExecute(st.body)
 	if err != nil {
 		return asError(err)
 	}
-	if st.portal = s.portals[string(name)]; st.portal == nil {
+	if st.portal = s.portalOf(string(name)); st.portal == nil {
 		return wire.Errorf(wire.UndefinedCursor, "portal \"%s\" does not exist", name)
 	}
 	st.limit = limit
@@ -321,14 +355,10 @@ func (s *Session) resolveClose(st *step) *wire.Error {
 		old := s.stmts[key]
 		delete(s.stmts, key)
 		st.local = wire.AppendCloseComplete(nil)
-		st.undo = func() {
-			if old != nil {
-				s.stmts[key] = old
-			}
-		}
+		st.undo = func() { s.restore(key, old) }
 		return nil
 	}
-	old := s.portals[key]
+	old := s.portalOf(key)
 	delete(s.portals, key)
 	st.undo = func() {
 		if old != nil {
@@ -345,7 +375,7 @@ func (s *Session) resolveClose(st *step) *wire.Error {
 // segment carries out the gathered steps.
 func (s *Session) segment(whole bool) error {
 	s.parsed = s.parsed[:0]
-	s.run.Failed = nil
+	s.run.Failed, s.run.Copied = nil, false
 	single := -1
 	if s.tx == nil {
 		ok := false
@@ -394,24 +424,21 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	if s.run.Failed != nil {
 		return s.segmentFailed(s.failedStep(), true)
 	}
-	copied := s.run.Copied
 	s.settleSegment()
 	switch {
 	case control != nil:
-		if err := s.executeControl(control); err != nil {
-			return err
-		}
-		return s.client.Flush()
-	case syncs && copied:
-		// The Sync was sent before the COPY data; the one after it counts.
-		return s.client.Flush()
+		return s.executeControl(control)
+	case s.run.Copied:
+		return nil
 	case syncs && final:
 		s.endBatch()
 		return nil
 	case syncs:
 		return s.sync()
-	default:
+	case len(s.steps) > 0 && s.steps[len(s.steps)-1].typ == 'H':
 		return s.client.Flush()
+	default:
+		return nil
 	}
 }
 
@@ -432,8 +459,14 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 				continue
 			}
 		}
+		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 {
+			return -1, false // its portals have to outlive the counting of rows
+		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
 			plan := st.prep.st
+			if plan.TakesData {
+				whole = false // its Sync may come before the data, and another after
+			}
 			if plan.HoldsSession || plan.TempTable != "" || plan.SchemaChange || plan.Cursor != "" {
 				if !plan.NoTransaction {
 					return -1, false
@@ -569,6 +602,9 @@ func (s *Session) segmentFailed(at int, told bool) error {
 			u()
 		}
 	}
+	if at < len(s.steps) && isUnnamedParse(&s.steps[at]) {
+		delete(s.stmts, "") // one that fails destroys the old statement too
+	}
 	if s.tx != nil {
 		s.tx.failed = true
 	} else {
@@ -581,6 +617,10 @@ func (s *Session) segmentFailed(at int, told bool) error {
 	s.batchConns = s.batchConns[:0]
 	s.skip = true
 	return nil
+}
+
+func isUnnamedParse(st *step) bool {
+	return st.typ == 'P' && len(st.body) > 0 && st.body[0] == 0
 }
 
 // sync ends a batch: the implicit block is committed or rolled back.
@@ -676,10 +716,6 @@ func appendMessage(dst []byte, typ byte, body []byte) []byte {
 func (s *Session) emitBind(st *step) error {
 	p := st.portal
 	plan := p.prep.st
-	if s.tx != nil && plan.NoTransaction {
-		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))
-		return errStatementFailed
-	}
 	if s.tx != nil {
 		if err := s.refuseReference(p.node); err != nil {
 			s.pendingErr = err
@@ -777,6 +813,10 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 // emitExecute executes a portal.
 func (s *Session) emitExecute(st *step) error {
 	p := st.portal
+	if s.tx != nil && p.prep.st.NoTransaction {
+		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))
+		return errStatementFailed
+	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
 		c, err := s.connFor(shard, p.prep.st.Writes)
@@ -801,8 +841,11 @@ func (s *Session) emitExecute(st *step) error {
 	}
 	op := s.queryOp(p.node, conns)
 	op.Kind, op.Formats = exec.Execute, p.formats
-	if sp, ok := p.node.(*planner.Split); ok && sp.KeepsOrder {
-		op.Order = p.targets
+	if sp, ok := p.node.(*planner.Split); ok {
+		op.Whole, op.Rewritten = true, true
+		if sp.KeepsOrder {
+			op.Order = p.targets
+		}
 	}
 	for _, c := range conns {
 		c.SetOut(wire.AppendExecute(c.Out(), string(name), 0))

@@ -50,7 +50,12 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return s.placeSplit(n)
 	case *planner.Cursor:
 		shard, ok := s.cursors[n.Name]
-		if !ok {
+		if p := s.portals[n.Name]; p != nil && len(p.shards) > 1 {
+			return n, nil, wire.Errorf(wire.FeatureNotSupported, "FETCH from a portal over several shards is not supported yet").
+				WithHint("Execute the portal, with a row limit if there is one.")
+		} else if p != nil && len(p.shards) == 1 {
+			shard = p.shards[0]
+		} else if !ok {
 			shard = s.host.Home // PostgreSQL says that there is no such cursor
 		}
 		return n, s.onShard(shard), nil
