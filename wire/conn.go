@@ -135,8 +135,18 @@ func (c *Conn) Hold() { c.held = true }
 // Release ends Hold.
 func (c *Conn) Release() { c.held = false }
 
-// fill reads until n unconsumed bytes are there.
+// fill reads until n unconsumed bytes are there. A length is only a claim of the
+// peer's: beyond bulkBufferBytes, room is made for as much again as has come.
 func (c *Conn) fill(n int) error {
+	for {
+		want := min(n, max(bulkBufferBytes, 2*(c.w-c.r)))
+		if err := c.fillRoom(want); err != nil || want == n {
+			return err
+		}
+	}
+}
+
+func (c *Conn) fillRoom(n int) error {
 	if err := c.makeRoom(n); err != nil {
 		return err
 	}
