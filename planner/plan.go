@@ -32,6 +32,8 @@ type Statement struct {
 	// instants are the literals that several shards would each read as a date or
 	// a time; see instantIn.
 	instants []int
+	// TakesData says that the client sends data for it: COPY FROM STDIN.
+	TakesData bool
 	// Params is the highest $n.
 	Params int
 	// Cursor is the name of the cursor that it declares, or "".

@@ -32,7 +32,9 @@ func (a *analysis) utility(n *pg.Node) *Statement {
 	case n.GetPrepareStmt() != nil, n.GetExecuteStmt() != nil:
 		refuse(unsupported("PREPARE and EXECUTE as SQL statements are not supported yet", "Use prepared statements of the driver (the extended protocol)."))
 	case n.GetCopyStmt() != nil:
-		return a.copy(n)
+		c, st := n.GetCopyStmt(), a.copy(n)
+		st.TakesData = c.IsFrom && c.Filename == "" && !c.IsProgram
+		return st
 	case n.GetExplainStmt() != nil:
 		return a.explain(n.GetExplainStmt())
 	case n.GetDeclareCursorStmt() != nil:

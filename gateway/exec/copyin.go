@@ -2,7 +2,9 @@ package exec
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
@@ -113,7 +115,7 @@ func (p *copyPump) run() (why string) {
 			// Flush and Sync are ignored during COPY, as PostgreSQL does.
 		default:
 			p.err = wire.Errorf(wire.ProtocolViolation, "unexpected message type 0x%02X during COPY from stdin", m[0])
-			p.r.stop = p.err
+			p.r.stop = wire.Fatalf(wire.ProtocolViolation, "terminating connection because protocol synchronization was lost")
 			return p.err.Message
 		}
 	}
@@ -327,7 +329,7 @@ func (s *Splitter) emit(line []byte, row func(int, []byte) *wire.Error) *wire.Er
 		}
 		if !ok {
 			if t == shardmap.KeyInt2 || t == shardmap.KeyInt4 || t == shardmap.KeyInt8 || t == shardmap.KeyUUID {
-				return s.error("22P02", "invalid input syntax for the key of type "+t.SQLName()+": \""+string(s.values[i])+"\"")
+				return s.badKey(t, string(s.values[i]))
 			}
 			return s.error(wire.FeatureNotSupported, "the key \""+string(s.values[i])+"\" of type "+t.SQLName()+" is not in a form that is read alike under every setting")
 		}
@@ -338,6 +340,23 @@ func (s *Splitter) emit(line []byte, row func(int, []byte) *wire.Error) *wire.Er
 		}
 	}
 	return row(s.Target(shardmap.SlotOf(hash)), line)
+}
+
+// badKey is PostgreSQL's error for a value that is none of its type.
+func (s *Splitter) badKey(t shardmap.KeyType, value string) *wire.Error {
+	name := t.SQLName()
+	switch t {
+	case shardmap.KeyInt2:
+		name = "smallint"
+	case shardmap.KeyInt4:
+		name = "integer"
+	case shardmap.KeyInt8:
+		name = "bigint"
+	}
+	if _, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); t != shardmap.KeyUUID && (err == nil || errors.Is(err, strconv.ErrRange)) {
+		return s.error("22003", "value \""+value+"\" is out of range for type "+name)
+	}
+	return s.error("22P02", "invalid input syntax for type "+name+": \""+value+"\"")
 }
 
 func (s *Splitter) error(code, message string) *wire.Error {

@@ -51,6 +51,12 @@ type Op struct {
 	// Order says, for each row of a Split, which of Conns gets it: their rows
 	// are put back in that order.
 	Order []uint8
+	// Whole passes rows on only when no shard has failed, as PostgreSQL does with
+	// RETURNING: it sends the rows when all are written.
+	Whole bool
+	// Rewritten says that the shards have another text than the client's, so that
+	// a position in it means nothing to the client.
+	Rewritten bool
 	// Header says that each shard's COPY output begins with a header line.
 	Header bool
 	// Copy divides incoming COPY data; nil sends it as it comes.
@@ -89,8 +95,12 @@ type Runner struct {
 	// Suspended says that the last Execute stopped at its row limit.
 	Suspended bool
 	// Copied says that COPY data was taken by an Execute: the client's Sync that
-	// came before the data is to be ignored, as PostgreSQL does.
+	// came before the data is to be ignored, as PostgreSQL does. The user of the
+	// Runner resets it.
 	Copied bool
+	// Shift is added to the positions in the shards' errors: the characters of
+	// the client's text before the statement that they have.
+	Shift int32
 
 	ops   []Op
 	conns []*pool.Conn
@@ -156,7 +166,7 @@ func (r *Runner) Pending() int {
 // protocol boundary or broken. With flush, the client's output is flushed. The
 // error is one of the client's connection; the shards' are in Failed.
 func (r *Runner) Run(flush bool) error {
-	r.Failed, r.FailedOp, r.Copied, r.Suspended, r.failedOn = nil, -1, false, false, nil
+	r.Failed, r.FailedOp, r.Suspended, r.failedOn = nil, -1, false, nil
 	for _, c := range r.conns {
 		if c.Broken {
 			continue
@@ -267,6 +277,9 @@ func (r *Runner) collect(op *Op) {
 // collectAll reads the answers of several shards and merges them.
 func (r *Runner) collectAll(op *Op) {
 	r.Tag, r.sums = Tag{}, r.sums[:0]
+	if op.Whole && !r.succeeded(op) {
+		return
+	}
 	ended := make([]bool, len(op.Conns))
 	for _, i := range op.Order {
 		if r.Failed != nil || r.stop != nil {
@@ -302,6 +315,44 @@ func (r *Runner) collectAll(op *Op) {
 	if !op.HoldTag && r.Tag.Verb != "" {
 		r.write(r.Tag.append)
 	}
+}
+
+// succeeded waits for the answers to begin, and says whether none is an error. A
+// shard that changes rows begins its answer when it has changed them all.
+func (r *Runner) succeeded(op *Op) bool {
+	for i, c := range op.Conns {
+		if c.Broken {
+			r.lost(c, errors.New("write failed"))
+			return false
+		}
+		for wait := true; wait; {
+			h, err := c.Peek()
+			switch {
+			case err != nil:
+				r.lost(c, err)
+				return false
+			case h.Type == 'E':
+				r.serverError(op, c)
+				return false
+			case h.Type == 'N' && op.Merge == planner.First && i > 0:
+				err = c.Drop()
+			case h.Type == 'N':
+				r.relay(c)
+				err = c.Pass()
+			case h.Type == 'S':
+				if err = r.param(c); err == nil {
+					err = c.Drop()
+				}
+			default:
+				wait = false
+			}
+			if err != nil {
+				r.lost(c, err)
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // state is how far answer has come.
@@ -484,6 +535,11 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 		c.Broken, c.Ready = true, 0
 		e.Severity, e.LocalizedSeverity = "ERROR", ""
 	}
+	if op.Rewritten {
+		e.Position = 0
+	} else if e.Position > 0 {
+		e.Position += r.Shift
+	}
 	if e.Where != "" {
 		e.Where += "\n"
 	}
@@ -518,6 +574,10 @@ func (r *Runner) param(c *pool.Conn) error {
 	if err != nil {
 		return err
 	}
+	return r.noteParam(c, body)
+}
+
+func (r *Runner) noteParam(c *pool.Conn, body []byte) error {
 	name, value, err := wire.DecodeParameterStatus(body)
 	if err != nil {
 		return err
@@ -631,7 +691,7 @@ func (r *Runner) drain() {
 		if c.Broken || c.Ready == 0 {
 			continue
 		}
-		if !drainBuffered(c) && c != r.failedOn {
+		if !r.drainBuffered(c) && c != r.failedOn {
 			c.Cancel()
 		}
 		for c.Ready > 0 {
@@ -645,15 +705,20 @@ func (r *Runner) drain() {
 
 // drainBuffered reads what has been received already; it says whether nothing is
 // outstanding any more.
-func drainBuffered(c *pool.Conn) bool {
+func (r *Runner) drainBuffered(c *pool.Conn) bool {
 	for c.Ready > 0 {
 		m, ok, err := c.Buffered()
 		if err != nil || !ok {
 			return false
 		}
-		if m[0] == 'Z' && len(m) == 6 {
+		switch {
+		case m[0] == 'Z' && len(m) == 6:
 			c.Ready--
 			c.Status = m[5]
+		case m[0] == 'S':
+			if err := r.noteParam(c, m[5:]); err != nil {
+				return false
+			}
 		}
 	}
 	return true

@@ -37,6 +37,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/jackc/pgx/v5"
+	"github.com/pmezard/go-difflib/difflib"
 
 	"github.com/shardgate/shardgate/configs"
 	"github.com/shardgate/shardgate/gateway/dev"
@@ -181,7 +182,7 @@ func runScript(t *testing.T, path string, tg target) {
 		got := s.command(t, d)
 		if tg.gateway && got != d.Expected {
 			// Reported at the end, so that one run shows all there is.
-			differs = append(differs, fmt.Sprintf("%s: %s\n%s\nPostgreSQL answers:\n%s\nthe %s:\n%s", d.Pos, d.Cmd, d.Input, d.Expected, tg.name, got))
+			differs = append(differs, fmt.Sprintf("%s:\n%s\n%s", d.Pos, d.Input, diff(d.Expected, got)))
 			return d.Expected
 		}
 		return got
@@ -189,6 +190,12 @@ func runScript(t *testing.T, path string, tg target) {
 	for _, d := range differs {
 		t.Error(d)
 	}
+}
+
+// diff shows what PostgreSQL answers (-) and what the gateway does (+).
+func diff(want, got string) string {
+	text, _ := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{A: difflib.SplitLines(want), B: difflib.SplitLines(got), FromFile: "PostgreSQL", ToFile: "gateway", Context: 20})
+	return text
 }
 
 // end closes the connections and drops the tables.

@@ -108,7 +108,7 @@ func (s *Session) plan(p *prepared) *wire.Error {
 		return wire.Errorf(wire.SyntaxError, "cannot insert multiple commands into a prepared statement")
 	}
 	if err != nil {
-		return asError(err)
+		return s.planError(err)
 	}
 	p.st, p.lits, p.planner = st, append([]sqltext.Literal(nil), lits...), now
 	if st.NeedsParamTypes && p.typed == nil && st.Params > 0 {

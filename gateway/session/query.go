@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -26,9 +27,9 @@ func (s *Session) simpleQuery(m []byte) error {
 	st, lits, parsed, err := s.plannerNow().Plan(text, &s.scan)
 	switch {
 	case errors.Is(err, planner.ErrSeveral):
-		err = s.several(parsed.Pieces())
+		err = s.several(string(text), parsed.Pieces())
 	case err != nil:
-		s.tell(asError(err))
+		s.tell(s.planError(err))
 		err = nil
 	default:
 		var answered bool
@@ -59,17 +60,37 @@ func (s *Session) endImplicit() error {
 	return nil
 }
 
+// planError is the error for a statement that can't be planned. In a failed
+// transaction, PostgreSQL looks at no more than the grammar.
+func (s *Session) planError(err error) *wire.Error {
+	e := asError(err)
+	if s.tx != nil && s.tx.failed && e.Code != wire.SyntaxError {
+		return inFailed
+	}
+	return e
+}
+
 // several runs the statements of one Query in an implicit transaction block, as
-// PostgreSQL does, up to the first that fails.
-func (s *Session) several(pieces []string) error {
+// PostgreSQL does, up to the first that fails. The pieces lie in text in their
+// order, and what is said of positions is about text.
+func (s *Session) several(text string, pieces []string) error {
+	defer func() { s.run.Shift = 0 }()
+	from := 0
 	for i, piece := range pieces {
+		at := from + strings.Index(text[from:], piece)
+		s.run.Shift = int32(utf8.RuneCountInString(text[:at]))
+		from = at + len(piece)
 		if s.tx == nil {
 			s.begin(false)
 		}
-		text := []byte(piece)
-		st, lits, _, err := s.plannerNow().Plan(text, &s.scan)
+		statement := []byte(piece)
+		st, lits, _, err := s.plannerNow().Plan(statement, &s.scan)
 		if err != nil {
-			s.tell(asError(err))
+			e := *s.planError(err)
+			if e.Position > 0 {
+				e.Position += s.run.Shift
+			}
+			s.tell(&e)
 			return nil
 		}
 		last := i == len(pieces)-1
@@ -88,7 +109,7 @@ func (s *Session) several(pieces []string) error {
 		if s.refusedInFailed(st) {
 			return nil
 		}
-		if err := s.inBlock(st, text, lits, last); err != nil {
+		if err := s.inBlock(st, statement, lits, last); err != nil {
 			return err
 		}
 		if s.run.Failed != nil || s.tx != nil && s.tx.failed {
@@ -221,7 +242,7 @@ func (s *Session) queryOp(node planner.Node, conns []*pool.Conn) exec.Op {
 	case *planner.Scatter:
 		op.Merge = n.Merge
 	case *planner.Broadcast:
-		op.Merge = n.Merge
+		op.Merge, op.Whole = n.Merge, true
 	case *planner.CopyOut:
 		op.Header = n.Header
 	case *planner.CopyIn:
@@ -267,12 +288,12 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 	}
 	hold := last && !s.tx.explicit
 	tag, err := s.runInBlock(st, node, shards, text, hold)
-	if err != nil || s.run.Failed != nil {
-		if s.tx != nil && s.run.Failed != nil {
-			s.tx.failed = true
-			return errStatementFailed
-		}
+	if err != nil {
 		return err
+	}
+	if s.run.Failed != nil {
+		s.tx.failed = true
+		return errStatementFailed
 	}
 	s.afterStatement(st, shards)
 	if hold {
@@ -342,7 +363,7 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	}
 	if sp, ok := node.(*planner.Split); ok && len(conns) > 1 {
 		s.sendSplit(sp, conns)
-		s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, HoldTag: hold, Order: s.order(sp, conns)})
+		s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, HoldTag: hold, Order: s.order(sp, conns), Whole: true, Rewritten: true})
 	} else {
 		for _, c := range conns {
 			c.SetOut(wire.AppendQuery(c.Out(), text))
