@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,16 +118,18 @@ func (p *peer) render(typ byte, body []byte) string {
 		for len(r.b) > 0 {
 			out = append(out, r.string())
 		}
+		if out[0] == "server_version" {
+			out = out[:1]
+		}
 	case 'Z':
 		out = append(out, string(body))
 	case 'R':
 		out = append(out, itoa(int(r.uint32())))
 	case 'K':
 		p.pid, p.key = r.uint32(), r.b
-		out = append(out, fmt.Sprintf("key of %d octets", len(p.key)))
 	case 'v':
 		v := r.uint32()
-		out = append(out, fmt.Sprintf("%d.%d", v>>16, v&0xffff))
+		out = append(out, fmt.Sprintf("%d.x", v>>16)) // which minor version depends on the server's
 		for range r.uint32() {
 			out = append(out, r.string())
 		}
@@ -204,6 +207,9 @@ func value64(r *reader, format uint16) string {
 	return strconv.Quote(string(b))
 }
 
+// versions finds the newest minor version of the protocol that a server speaks.
+var versions = regexp.MustCompile(`(server supports 3\.0 to 3\.)\d+`)
+
 // fields prints the fields of an error or a notice that a user or a driver goes by.
 // Where and source positions are left out: the gateway names the shard there.
 func fields(r *reader) (out []string) {
@@ -212,7 +218,8 @@ func fields(r *reader) (out []string) {
 		code := r.byte()
 		byCode[code] = r.string()
 	}
-	out = append(out, byCode['V'], byCode['C'], strconv.Quote(byCode['M']))
+	message := versions.ReplaceAllString(byCode['M'], "${1}x")
+	out = append(out, byCode['V'], byCode['C'], strconv.Quote(message))
 	for _, f := range []struct {
 		code byte
 		name string

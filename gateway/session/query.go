@@ -40,12 +40,32 @@ func (s *Session) simpleQuery(m []byte) error {
 	if err != nil && !errors.Is(err, errStatementFailed) {
 		return err
 	}
+	return s.endQuery()
+}
+
+// endQuery ends an implicit block and says that the session is ready.
+func (s *Session) endQuery() error {
 	if s.tx != nil && !s.tx.explicit {
 		if err := s.endImplicit(); err != nil {
 			return err
 		}
 	}
 	return s.ready()
+}
+
+// functionCall refuses the protocol's old way to call a function by its OID,
+// which says nothing of the rows that the function is about.
+func (s *Session) functionCall() error {
+	if _, err := s.client.Read(); err != nil {
+		return err
+	}
+	if s.tx != nil && s.tx.failed {
+		s.tell(inFailed)
+	} else {
+		s.tell(wire.Errorf(wire.FeatureNotSupported, "function calls by OID are not supported").
+			WithHint("Call the function by SELECT."))
+	}
+	return s.endQuery()
 }
 
 // endImplicit ends an implicit block at the end of a Query or a batch.

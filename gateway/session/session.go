@@ -158,6 +158,8 @@ func (s *Session) message(typ byte) error {
 		return s.simpleQuery(m)
 	case actExtended:
 		return s.extended()
+	case actFunction:
+		return s.functionCall()
 	case actIgnore:
 		_, err := s.client.Read()
 		return err

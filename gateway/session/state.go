@@ -20,6 +20,7 @@ const (
 	actViolation action = iota // the connection ends
 	actQuery                   // a simple query
 	actExtended                // a batch of the extended protocol
+	actFunction                // a function call
 	actIgnore                  // read and thrown away
 	actTerminate
 )
@@ -35,7 +36,7 @@ func (t transition) action(typ byte) action { return t[typ] }
 // it before it saw an error.
 var transitions = [stateCount]transition{
 	stateReady: {
-		'Q': actQuery,
+		'Q': actQuery, 'F': actFunction,
 		'P': actExtended, 'B': actExtended, 'D': actExtended, 'E': actExtended,
 		'C': actExtended, 'H': actExtended, 'S': actExtended,
 		'd': actIgnore, 'c': actIgnore, 'f': actIgnore,
