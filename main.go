@@ -20,6 +20,7 @@ import (
 	"github.com/shardgate/shardgate/gateway"
 	"github.com/shardgate/shardgate/gateway/admin"
 	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/wire"
 )
 
 // devShutdown bounds how long a development cluster waits for transactions.
@@ -44,6 +45,14 @@ func main() {
 	k.BindTo(ctx, (*context.Context)(nil))
 	if err := k.Run(); err != nil {
 		fmt.Fprintf(os.Stderr, "shardgate: %v\n", err)
+		var we *wire.Error
+		if errors.As(err, &we) { // what a shard has to say stands in its fields
+			for _, f := range []struct{ name, text string }{{"detail", we.Detail}, {"hint", we.Hint}} {
+				if f.text != "" {
+					fmt.Fprintf(os.Stderr, "    %s: %s\n", f.name, f.text)
+				}
+			}
+		}
 		os.Exit(1)
 	}
 }

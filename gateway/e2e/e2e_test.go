@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/shardgate/shardgate/gateway/localpg"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
@@ -45,6 +47,7 @@ type cluster struct {
 	shards []*localpg.Server
 	config string
 	listen string
+	query  string // parameters of the shards' URLs, if not the usual ones
 }
 
 const pgbenchTables = `
@@ -58,24 +61,58 @@ tables:
 // newCluster starts shards of its own and writes a configuration for them.
 func newCluster(t *testing.T, shards int, rest string) *cluster {
 	t.Helper()
+	return newClusterWith(t, shards, rest, nil)
+}
+
+// newClusterWith is newCluster with other options for the i-th server.
+func newClusterWith(t *testing.T, shards int, rest string, f func(i int, o *localpg.Options)) *cluster {
+	t.Helper()
 	c := &cluster{t: t, listen: freeAddress(t)}
-	c.shards = make([]*localpg.Server, shards)
-	var wg sync.WaitGroup
-	for i := range c.shards {
-		c.shards[i] = pgtest.NewServer(t, nil)
+	for i := range shards {
+		c.shards = append(c.shards, pgtest.NewServer(t, func(o *localpg.Options) {
+			if f != nil {
+				f(i, o)
+			}
+		}))
 	}
-	wg.Wait()
+	c.configure(rest)
+	return c
+}
+
+// configure writes the configuration: the shards, and what else it says.
+func (c *cluster) configure(rest string) {
+	c.t.Helper()
+	var urls []string
+	for _, s := range c.shards {
+		u := s.URL("postgres", "postgres")
+		if c.query != "" {
+			u, _, _ = strings.Cut(u, "?")
+			u += "?" + c.query
+		}
+		urls = append(urls, u)
+	}
+	c.config = writeConfig(c.t, c.listen, urls, rest)
+}
+
+// writeConfig writes a configuration whose shards s1, s2 ... have these URLs. A
+// line of rest that begins with "timeouts:" takes the place of the usual one.
+func writeConfig(t *testing.T, listen string, urls []string, rest string) string {
+	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: %s\ntimeouts: {recovery_interval: 300ms}\nshards:\n", c.listen)
-	for i, s := range c.shards {
-		fmt.Fprintf(&b, "  - {name: s%d, servers: [\"%s\"]}\n", i+1, s.URL("postgres", "postgres"))
+	fmt.Fprintf(&b, "listen: %s\n", listen)
+	if !strings.Contains(rest, "timeouts:") {
+		b.WriteString("timeouts: {recovery_interval: 300ms}\n")
+	}
+	b.WriteString("shards:\n")
+	for i, u := range urls {
+		fmt.Fprintf(&b, "  - {name: s%d, servers: [\"%s\"]}\n", i+1, u)
 	}
 	b.WriteString(rest)
-	c.config = filepath.Join(t.TempDir(), "shardgate.yaml")
-	if err := os.WriteFile(c.config, []byte(b.String()), 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "shardgate.yaml")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return path
 }
 
 func freeAddress(t *testing.T) string {
@@ -118,13 +155,19 @@ func (l *lockedBuffer) String() string {
 // serve starts a gateway and waits until it listens.
 func (c *cluster) serve() *process {
 	c.t.Helper()
+	return c.start("msg=listening", "serve", "-c", c.config)
+}
+
+// start runs the command and waits until it says that it is ready.
+func (c *cluster) start(ready string, args ...string) *process {
+	c.t.Helper()
 	path, err := binary()
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(path, "serve", "-c", c.config), log: &lockedBuffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.Command(path, args...), log: &lockedBuffer{}, done: make(chan struct{})}
 	r, w := io.Pipe()
-	p.cmd.Stderr = w
+	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -133,7 +176,7 @@ func (c *cluster) serve() *process {
 		s := bufio.NewScanner(r)
 		for once := false; s.Scan(); {
 			fmt.Fprintln(p.log, s.Text())
-			if !once && strings.Contains(s.Text(), "msg=listening") {
+			if !once && strings.Contains(s.Text(), ready) {
 				once = true
 				close(up)
 			}
@@ -164,6 +207,117 @@ func (c *cluster) serve() *process {
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.done
+}
+
+// end sends a signal, and returns the exit status that follows.
+func (p *process) end(t *testing.T, sig os.Signal, within time.Duration) int {
+	t.Helper()
+	p.cmd.Process.Signal(sig)
+	select {
+	case <-p.done:
+	case <-time.After(within):
+		t.Fatalf("still running %v after %v:\n%s", within, sig, p.log)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// run runs the command to its end and returns what it printed and its status.
+func run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	cmd := exec.CommandContext(ctx, path, args...)
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("%v did not end:\n%s", args, out)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// connect connects through the gateway, as the role or the URL.
+func (c *cluster) connect(who string) *pgx.Conn {
+	c.t.Helper()
+	return pgtest.Conn(c.t, c.as(who))
+}
+
+// as is the URL of a role, with its password after a colon if it has one.
+func (c *cluster) as(role string) string {
+	return "postgresql://" + role + "@" + c.listen + "/postgres"
+}
+
+// onShards runs statements on every shard, past the gateway.
+func (c *cluster) onShards(statements ...string) {
+	c.t.Helper()
+	for _, s := range c.shards {
+		conn, err := pgx.Connect(c.t.Context(), s.URL("postgres", "postgres"))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, sql := range statements {
+			if _, err := conn.Exec(c.t.Context(), sql); err != nil {
+				c.t.Fatalf("%s on %s: %v", sql, s.Name(), err)
+			}
+		}
+		conn.Close(c.t.Context())
+	}
+}
+
+// must runs statements that have to succeed.
+func must(t *testing.T, conn *pgx.Conn, statements ...string) {
+	t.Helper()
+	for _, sql := range statements {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// code is the SQLSTATE of an error, "" without one, and "lost" if the connection
+// ended without an error message.
+func code(err error) string {
+	var pe *pgconn.PgError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &pe):
+		return pe.Code
+	}
+	return "lost"
+}
+
+const keyed = `
+tables:
+  - {name: t, key: id, group: g}
+  - {name: u, key: id, group: g}
+`
+
+// ids makes and fills the table t, and returns for each shard n keys that live there.
+func (c *cluster) ids(conn *pgx.Conn, n int) [][]int {
+	c.t.Helper()
+	must(c.t, conn, "CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY, v int NOT NULL DEFAULT 0)")
+	for id := 1; id <= 20*n; id++ {
+		must(c.t, conn, fmt.Sprintf("INSERT INTO t (id) VALUES (%d) ON CONFLICT DO NOTHING", id))
+	}
+	out := make([][]int, len(c.shards))
+	for i, s := range c.shards {
+		direct, err := pgx.Connect(c.t.Context(), s.URL("postgres", "postgres"))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		rows, err := direct.Query(c.t.Context(), "SELECT id FROM t ORDER BY id LIMIT $1", n)
+		if err == nil {
+			out[i], err = pgx.CollectRows(rows, pgx.RowTo[int])
+		}
+		direct.Close(c.t.Context())
+		if err != nil || len(out[i]) < n {
+			c.t.Fatalf("%d keys on %s: %v", len(out[i]), s.Name(), err)
+		}
+	}
+	return out
 }
 
 // pgbench runs pgbench and returns its output.
@@ -225,3 +379,8 @@ func (c *cluster) balanced() {
 		c.t.Fatalf("sums differ: accounts %d, tellers %d, branches %d, history %d", accounts, tellers, branches, history)
 	}
 }
+
+// sqlf makes a statement.
+func sqlf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
