@@ -194,8 +194,9 @@ func (c *Conn) makeRoom(n int) error {
 		if c.w == len(c.buf) {
 			c.grow(2 * len(c.buf))
 		}
-	case len(c.buf)-c.r >= n && !full:
-		// One large message is on its way.
+	case n > bulkBufferBytes && len(c.buf)-c.r >= n && !full:
+		// One large message is on its way. For smaller ones after it, its buffer
+		// is not kept.
 	default:
 		size := readBufferBytes
 		if n > size {
