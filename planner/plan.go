@@ -12,10 +12,15 @@ type Statement struct {
 	// Writes says that rows may be changed, so that a transaction which ran it
 	// on several shards needs two-phase commit.
 	Writes bool
+	// Returning says that it is a change of rows with a RETURNING.
+	Returning bool
 	// SchemaChange says that the schema snapshot is out of date afterwards.
 	SchemaChange bool
 	// NoTransaction marks what PostgreSQL runs outside transaction blocks only.
 	NoTransaction bool
+	// BlockOnly is the name of a statement that PostgreSQL runs inside transaction
+	// blocks only, or "".
+	BlockOnly string
 	// HoldsSession says that the connection carries state of the client's
 	// afterwards that nothing else can restore (temporary tables, LISTEN, WITH
 	// HOLD cursors, session advisory locks).

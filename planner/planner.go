@@ -120,13 +120,15 @@ func (a *analysis) statement(n *pg.Node) *Statement {
 		}
 		return st
 	case n.GetInsertStmt() != nil:
-		return &Statement{Node: a.insert(n), Writes: true}
+		return &Statement{Node: a.insert(n), Writes: true, Returning: len(n.GetInsertStmt().ReturningList) > 0}
 	case n.GetUpdateStmt() != nil:
 		u := n.GetUpdateStmt()
-		return &Statement{Node: a.change(n, u.Relation, u.FromClause, u.WhereClause, u.TargetList, u.ReturningList, u.WithClause), Writes: true}
+		return &Statement{Node: a.change(n, u.Relation, u.FromClause, u.WhereClause, u.TargetList, u.ReturningList, u.WithClause), Writes: true,
+			Returning: len(u.ReturningList) > 0}
 	case n.GetDeleteStmt() != nil:
 		d := n.GetDeleteStmt()
-		return &Statement{Node: a.change(n, d.Relation, d.UsingClause, d.WhereClause, nil, d.ReturningList, d.WithClause), Writes: true}
+		return &Statement{Node: a.change(n, d.Relation, d.UsingClause, d.WhereClause, nil, d.ReturningList, d.WithClause), Writes: true,
+			Returning: len(d.ReturningList) > 0}
 	case n.GetMergeStmt() != nil:
 		return &Statement{Node: a.merge(n), Writes: true}
 	}

@@ -459,7 +459,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 				continue
 			}
 		}
-		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 {
+		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 && st.portal.returnsRows() {
 			return -1, false // its portals have to outlive the counting of rows
 		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
@@ -833,7 +833,7 @@ func (s *Session) emitExecute(st *step) error {
 		return nil
 	}
 	name, _, _ := wire.DecodeExecute(st.body)
-	if st.limit > 0 || p.begun {
+	if (st.limit > 0 || p.begun) && p.returnsRows() {
 		return s.executeLimited(st, string(name), conns)
 	}
 	if b, ok := p.node.(*planner.Broadcast); ok && b.HomeFirst {

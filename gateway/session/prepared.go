@@ -45,14 +45,25 @@ type portal struct {
 	begun   bool
 }
 
-// maxTexts bounds the table of statements' identities.
-const maxTexts = 100_000
+// returnsRows says whether a portal over several shards gives rows, for Execute to
+// count. A limit on anything else means nothing; pgjdbc sets one on every update.
+func (p *portal) returnsRows() bool {
+	_, reads := p.node.(*planner.Scatter)
+	return reads || p.prep.st.Returning
+}
+
+// maxTexts and maxTextBytes bound the table of statements' identities.
+const (
+	maxTexts     = 100_000
+	maxTextBytes = 64 << 20
+)
 
 // textTable gives statements of the same text and parameter types the same
 // identity, so that clients share what a shard connection has prepared.
 type textTable struct {
 	mu   sync.Mutex
 	ids  map[string]uint64
+	size int // of the keys of ids, in bytes
 	next uint64
 }
 
@@ -67,9 +78,10 @@ func (t *textTable) id(text []byte, oids []uint32) uint64 {
 	if id, ok := t.ids[string(key)]; ok {
 		return id
 	}
-	if t.ids == nil || len(t.ids) >= maxTexts {
-		t.ids = map[string]uint64{} // an evicted text gets a new identity, and is prepared anew
+	if t.ids == nil || len(t.ids) >= maxTexts || t.size+len(key) > maxTextBytes {
+		t.ids, t.size = map[string]uint64{}, 0 // an evicted text gets a new identity, and is prepared anew
 	}
+	t.size += len(key)
 	t.next++
 	t.ids[string(key)] = t.next
 	return t.next
