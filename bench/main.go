@@ -40,8 +40,9 @@ type options struct {
 	WithRelay     bool `help:"Also measure a relay that only copies bytes before the plain PostgreSQL: the least that a gateway in Go costs on this machine."`
 	Unsafe        bool `help:"Servers without fsync, for trying the benchmark out."`
 
-	Target []string `sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
-	Server []string `sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
+	// URLs may hold passwords, so --json leaves them out.
+	Target []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
+	Server []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
 	PID    []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
 	Reload bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
 

@@ -59,7 +59,7 @@ const (
 func Open(ctx context.Context, o Options) (*Clients, error) {
 	cs := &Clients{options: o}
 	for i := range o.Clients {
-		c := &client{script: o.Script(i), rnd: rand.New(rand.NewPCG(o.Seed, uint64(i))), latency: measure.NewLatency()}
+		c := newClient(o.Script(i), o.Seed, i)
 		cs.list = append(cs.list, c)
 		if err := cs.dial(ctx, c); err != nil {
 			cs.Close()
@@ -67,6 +67,10 @@ func Open(ctx context.Context, o Options) (*Clients, error) {
 		}
 	}
 	return cs, nil
+}
+
+func newClient(s Script, seed uint64, number int) *client {
+	return &client{script: s, rnd: rand.New(rand.NewPCG(seed, uint64(number))), latency: measure.NewLatency()}
 }
 
 func (cs *Clients) dial(ctx context.Context, c *client) error {

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/bench/workload"
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	target.Main()
+	pgtest.Main(m)
+}
+
+// parse reads a command line.
+func parse(t *testing.T, args ...string) *options {
+	t.Helper()
+	o := &options{}
+	k, err := kong.New(o, kong.Name("bench"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// Every workload runs on every embedded target in each protocol, without an error, with
+// its invariants.
+func TestSmoke(t *testing.T) {
+	t.Setenv("TMPDIR", pgtest.Dir(t))
+	var lines bytes.Buffer
+	file := filepath.Join(t.TempDir(), "report.json")
+	profiles := t.TempDir()
+	o := parse(t, "--smoke", "--with-relay", "--protocol=simple,extended,prepared", "--profile="+profiles, "--json="+file, "--duration=120ms")
+	r, err := run(t.Context(), o, &progress{to: &lines})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &lines)
+	}
+	var text bytes.Buffer
+	r.print(&text)
+	t.Logf("\n%s", &text)
+	if r.failed() || len(r.Unchecked) > 0 || !strings.Contains(text.String(), "The invariants held.") {
+		t.Error("not all invariants held")
+	}
+	if want := len(workload.All) * len(load.Protocols); len(r.Cells) != want {
+		t.Fatalf("%d cells in place of %d", len(r.Cells), want)
+	}
+	for _, c := range r.Cells {
+		for _, f := range c.Targets {
+			checkFigures(t, c, f)
+		}
+		if bounded := c.cell.workload.Bound > 0; bounded != strings.Contains(c.bound(), "at most 25 µs") {
+			t.Errorf("%s: bound %q", c.cell, c.bound())
+		}
+		if _, err := os.Stat(filepath.Join(profiles, c.Workload+"-"+string(c.Protocol)+"-8.pprof")); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(lines.String(), ", round 1: "); n != 3*len(r.Cells) {
+		t.Errorf("%d lines of progress:\n%s", n, &lines)
+	}
+	readBack(t, r, file)
+}
+
+func checkFigures(t *testing.T, c *cellReport, f *figures) {
+	t.Helper()
+	if f.Skipped != "" || f.Errors.Total() > 0 || f.PerSecond.Median <= 0 || len(f.Rounds) != 1 {
+		t.Errorf("%s: %s: %+v", c.cell, f.Target, f)
+	}
+	last := 0.0
+	for _, p := range percentiles {
+		if now := f.LatencyMicros[p.name].Median; now <= 0 || now < last {
+			t.Errorf("%s: %s: %s is %g µs after %g", c.cell, f.Target, p.name, now, last)
+		} else {
+			last = now
+		}
+	}
+	_, gateway := f.CPUMicros[target.Gateway]
+	if gateway != (f.Target != target.Postgres) || f.CPUMicros[target.Server].Median <= 0 || f.CPUMicros[client].Median <= 0 {
+		t.Errorf("%s: %s: CPU %v", c.cell, f.Target, f.CPUMicros)
+	}
+}
+
+func readBack(t *testing.T, r *report, file string) {
+	t.Helper()
+	if err := r.write(file); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back report
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(back.Cells) != len(r.Cells) || back.Cells[0].Targets[0].PerSecond != r.Cells[0].Targets[0].PerSecond ||
+		back.Environment.Versions["postgresql"] == "" || back.Options.Seed == 0 {
+		t.Errorf("read back: %+v", back)
+	}
+}
+
+// foreign is a command line that measures a database of the test's server.
+func foreign(t *testing.T, url string, args ...string) *options {
+	t.Helper()
+	return parse(t, append([]string{"--no-embedded", "--smoke", "--duration=100ms", "--clients=2", "--protocol=simple", "--target=there=" + url}, args...)...)
+}
+
+// A server that gives right answers and keeps wrong sums is found out, and that is what
+// the report says first.
+func TestWrongSums(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	o := foreign(t, url, "--workload=pgbench")
+	r, err := run(t.Context(), o, &progress{to: t.Output()})
+	if err != nil || r.failed() {
+		t.Fatalf("before anything is wrong: %v, %v", err, r.Violations)
+	}
+	conn := pgtest.Conn(t, url)
+	for _, sql := range []string{
+		"CREATE FUNCTION wrong() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.tbalance := NEW.tbalance + 1; RETURN NEW; END'",
+		"CREATE TRIGGER wrong BEFORE UPDATE ON pgbench_tellers FOR EACH ROW EXECUTE FUNCTION wrong()",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err = run(t.Context(), o, &progress{to: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	r.print(&text)
+	if !r.failed() || !strings.HasPrefix(strings.TrimSpace(text.String()), "INVARIANTS FAILED") || !strings.Contains(text.String(), "the sums differ") ||
+		strings.Contains(text.String(), "held") {
+		t.Errorf("%s", &text)
+	}
+}
+
+// Errors are in the report by SQLSTATE.
+func TestErrorsAreReported(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	o := foreign(t, url, "--workload=pgbench")
+	if _, err := run(t.Context(), o, &progress{to: t.Output()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgtest.Conn(t, url).Exec(t.Context(), "ALTER TABLE pgbench_history ADD CHECK (delta > 0) NOT VALID"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := run(t.Context(), o, &progress{to: t.Output()})
+	if err != nil || r.failed() {
+		t.Fatalf("%v, %v", err, r.Violations)
+	}
+	var text bytes.Buffer
+	r.print(&text)
+	if !strings.Contains(text.String(), "× 23514: ") || r.Cells[0].Targets[0].Errors["23514"].Count == 0 {
+		t.Errorf("%s", &text)
+	}
+}
+
+// Tables that others have made are not replaced unless that is asked for.
+func TestForeignTablesStay(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	conn := pgtest.Conn(t, url)
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE pgbench_accounts (aid int); INSERT INTO pgbench_accounts VALUES (5)"); err != nil {
+		t.Fatal(err)
+	}
+	o := foreign(t, url, "--server=there="+url)
+	if _, err := run(t.Context(), o, &progress{to: t.Output()}); err == nil || !strings.Contains(err.Error(), "--reload") {
+		t.Fatalf("%v", err)
+	}
+	var n int
+	if err := conn.QueryRow(t.Context(), "SELECT aid FROM pgbench_accounts").Scan(&n); err != nil || n != 5 {
+		t.Fatalf("the table is not what it was: %d, %v", n, err)
+	}
+	o.Reload = true
+	r, err := run(t.Context(), o, &progress{to: t.Output()})
+	if err != nil || r.failed() {
+		t.Fatalf("%v", err)
+	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	if err := r.write(file); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(file); err != nil || bytes.Contains(b, []byte("postgres://")) {
+		t.Errorf("a URL, which may hold a password, is in the JSON: %v", err)
+	}
+}
+
+// What was measured before an interruption is reported, and the data are checked.
+func TestInterrupted(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	o := foreign(t, url, "--workload=pgbench")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Smoke, o.Scale, o.Rounds, o.Duration, o.Warmup = false, 1, 1000, 50*time.Millisecond, 0
+	time.AfterFunc(1500*time.Millisecond, cancel)
+	r, err := run(ctx, o, &progress{to: t.Output()})
+	if err == nil || err.Error() != "interrupted" {
+		t.Fatalf("%v", err)
+	}
+	if r == nil || r.failed() || len(r.Cells) != 1 || len(r.Cells[0].Targets[0].Rounds) == 0 || r.Cells[0].Targets[0].PerSecond.Median == 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--duration":     {"--duration=0s"},
+		"--rounds":       {"--rounds=0"},
+		"--scale":        {"--scale=0"},
+		"--clients":      {"--clients=8,0"},
+		"no workload":    {"--workload=none"},
+		"no protocol":    {"--protocol=odd"},
+		"nothing to":     {"--no-embedded"},
+		"--profile":      {"--no-embedded", "--target=a=b", "--profile=d"},
+		"--with-pgb":     {"--no-embedded", "--target=a=b", "--with-pgbouncer"},
+		"--with-relay":   {"--no-embedded", "--target=a=b", "--with-relay"},
+		"name=value":     {"--target=a"},
+		"--warmup":       {"--warmup=-1s"},
+		"there is no --": {"--server=a=b"},
+	} {
+		if _, err := newPlan(parse(t, args...)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	p, err := newPlan(parse(t, "--clients=1,8,32", "--seed=5"))
+	if err != nil || len(p.cells) != 12 || p.cells[1].String() != "select-by-key, simple, 8 clients" || p.cells[0].String() != "select-by-key, simple, 1 client" || p.Seed != 5 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for in, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567.6: "1,234,568"} {
+		if got := thousands(in); got != want {
+			t.Errorf("%g: %s", in, got)
+		}
+	}
+	for in, want := range map[float64]string{12: "0.012", 999.4: "0.999", 1500: "1.5", 123456: "123"} {
+		if got := millis(in); got != want {
+			t.Errorf("%g µs: %s", in, got)
+		}
+	}
+}
