@@ -33,6 +33,7 @@ const (
 	UndefinedCursor              = "34000"
 	InvalidSavepoint             = "3B001"
 	InvalidCatalogName           = "3D000" // no such database
+	UniqueViolation              = "23505"
 	SerializationFailure         = "40001"
 	StatementCompletionUnknown   = "40003"
 	DeadlockDetected             = "40P01"
@@ -80,6 +81,7 @@ var conditions = map[string]string{
 	UndefinedCursor:              "invalid_cursor_name",
 	InvalidSavepoint:             "invalid_savepoint_specification",
 	InvalidCatalogName:           "invalid_catalog_name",
+	UniqueViolation:              "unique_violation",
 	SerializationFailure:         "serialization_failure",
 	StatementCompletionUnknown:   "statement_completion_unknown",
 	DeadlockDetected:             "deadlock_detected",
@@ -215,14 +217,17 @@ func (e *Error) IsFatal() bool {
 }
 
 // AsError returns the Error in err's chain. Anything else becomes an
-// internal_error with err's text, so that a client always gets an SQLSTATE. It
-// returns nil for nil.
+// internal_error with err's text, so that a client always gets an SQLSTATE;
+// ErrMessageLength is the peer's fault. It returns nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
+	}
+	if errors.Is(err, ErrMessageLength) {
+		return Fatalf(ProtocolViolation, "%s", err.Error())
 	}
 	return Errorf(InternalError, "%s", err.Error())
 }

@@ -27,8 +27,8 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// binary builds the command once.
-var binary = sync.OnceValues(func() (string, error) {
+// built builds the command once.
+var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "shardgate-e2e-")
 	if err != nil {
 		return "", err
@@ -161,7 +161,7 @@ func (c *cluster) serve() *process {
 // start runs the command and waits until it says that it is ready.
 func (c *cluster) start(ready string, args ...string) *process {
 	c.t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func (p *process) end(t *testing.T, sig os.Signal, within time.Duration) int {
 // run runs the command to its end and returns what it printed and its status.
 func run(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
