@@ -174,6 +174,25 @@ func StoredText(t shardmap.KeyType, typmod int32, b []byte) []byte {
 	return b
 }
 
+// rounds says whether a column with a type modifier may store a time rounded.
+func rounds(t shardmap.KeyType, typmod int32, b []byte) bool {
+	if t != shardmap.KeyTimestamp && t != shardmap.KeyTimestamptz || typmod < 0 {
+		return false
+	}
+	point := bytes.IndexByte(b, '.')
+	if point < 0 {
+		return false
+	}
+	digits := 0
+	for _, c := range b[point+1:] {
+		if c < '0' || c > '9' {
+			break
+		}
+		digits++
+	}
+	return digits > int(typmod)
+}
+
 // maxArrayKeys bounds the elements of = ANY(array).
 const maxArrayKeys = 1 << 20
 
@@ -184,12 +203,16 @@ func (v *Values) arraySlots(p *planner.Pin, dst []shardmap.Slot) (SlotSet, *wire
 	add := func(b []byte, binary bool) *wire.Error {
 		var h uint64
 		var err *wire.Error
-		if ok := false; binary {
+		switch {
+		case !binary:
+			h, err = v.hashText(t, -1, b, 0)
+		case v.ASCIIOnly && textual(t) && !isASCII(b):
+			h, err = v.Hash(t, -1, b, true, 0)
+		default:
+			var ok bool
 			if h, ok = t.HashBinary(b); !ok {
 				err = wire.Errorf("22P03", "incorrect binary data format in an array of keys")
 			}
-		} else {
-			h, err = v.hashText(t, -1, b, 0)
 		}
 		set.Slots = append(set.Slots, shardmap.SlotOf(h))
 		return err
@@ -265,22 +288,26 @@ func eachBinaryElement(b []byte, f func([]byte) *wire.Error) *wire.Error {
 	return nil
 }
 
+// arraySpace is what PostgreSQL takes for blank around elements (array_isspace in
+// arrayfuncs.c).
+const arraySpace = " \t\n\r\v\f"
+
 // eachTextElement calls f for the elements of a one-dimensional array in text
 // form that are not NULL. Other forms are refused.
 func eachTextElement(b []byte, f func([]byte) *wire.Error) *wire.Error {
 	bad := wire.Errorf(wire.FeatureNotSupported, "this form of array is not supported for keys").
 		WithHint("Write it as {a,b,c}, or pass it in binary format.")
-	s := bytes.TrimSpace(b)
+	s := bytes.Trim(b, arraySpace)
 	if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' {
 		return bad
 	}
 	s = s[1 : len(s)-1]
-	if len(bytes.TrimSpace(s)) == 0 {
+	if len(bytes.Trim(s, arraySpace)) == 0 {
 		return nil
 	}
 	for i := 0; i <= len(s); {
 		var elem []byte
-		for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\t') {
+		for i < len(s) && strings.IndexByte(arraySpace, s[i]) >= 0 {
 			i++
 		}
 		quoted := i < len(s) && s[i] == '"'
@@ -297,7 +324,7 @@ func eachTextElement(b []byte, f func([]byte) *wire.Error) *wire.Error {
 				}
 				elem = append(elem, s[i])
 			}
-			for i < len(s) && s[i] == ' ' {
+			for i < len(s) && strings.IndexByte(arraySpace, s[i]) >= 0 {
 				i++
 			}
 			if !closed || i < len(s) && s[i] != ',' {
@@ -308,7 +335,7 @@ func eachTextElement(b []byte, f func([]byte) *wire.Error) *wire.Error {
 			if end < 0 {
 				end = len(s) - i
 			}
-			elem = bytes.TrimRight(s[i:i+end], " \n\t")
+			elem = bytes.TrimRight(s[i:i+end], arraySpace)
 			if len(elem) == 0 || bytes.ContainsAny(elem, `{}"\`) {
 				return bad
 			}
