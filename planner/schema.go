@@ -182,7 +182,7 @@ func NewSchema(version int64, tables []*Table, functions map[string]Function, ru
 // Table returns the relation of that schema and name, or nil.
 func (s *Schema) Table(schema, name string) *Table { return s.tables[schema][name] }
 
-// Tables calls f for each relation that is sharded or a reference table.
+// Distributed calls f for each relation that is sharded or a reference table.
 func (s *Schema) Distributed(f func(*Table)) {
 	for _, m := range s.tables {
 		for _, t := range m {

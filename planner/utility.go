@@ -219,6 +219,8 @@ func (a *analysis) discard(d *pg.DiscardStmt) *Statement {
 		return &Statement{Node: &Control{Kind: DiscardAll, Tag: "DISCARD ALL"}}
 	case pg.DiscardMode_DISCARD_PLANS:
 		return &Statement{Node: &Route{Place: Any}}
+	case pg.DiscardMode_DISCARD_TEMP:
+		return &Statement{Node: &Route{Place: Home}, SchemaChange: true}
 	default:
 		return &Statement{Node: &Route{Place: Home}, Taints: true}
 	}
@@ -260,6 +262,7 @@ func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 func (a *analysis) lock(l *pg.LockStmt) *Statement {
 	st := a.onRelations(l.Relations)
 	st.SchemaChange = false
+	st.BlockOnly = "LOCK TABLE"
 	return st
 }
 

@@ -35,6 +35,9 @@ type Snapshot struct {
 	// Own are the inverse.
 	Own []map[uint32]uint32
 
+	// Active are the shards that hold slots, and the home shard, which comes first.
+	Active []int
+
 	shards   []int // the map's shard indexes -> the pools'
 	catalog  *Catalog
 	mu       sync.Mutex
@@ -200,6 +203,12 @@ func (c *Catalog) load(ctx context.Context) error {
 	if s.shards, err = c.indexes(m); err != nil {
 		return err
 	}
+	s.Active = append(s.Active, c.home)
+	for _, i := range s.shards {
+		if i != c.home {
+			s.Active = append(s.Active, i)
+		}
+	}
 	if s.Schema, err = c.loadSchema(home, version); err != nil {
 		return err
 	}
@@ -211,6 +220,28 @@ func (c *Catalog) load(ctx context.Context) error {
 	}
 	c.current.Store(s)
 	return nil
+}
+
+// Within reads the schema as the transaction of conn, a connection to the home
+// shard, sees it: with what the transaction has created. The snapshot is for that
+// transaction only.
+func (c *Catalog) Within(conn *pool.Conn) (*Snapshot, error) {
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	base := c.Current()
+	if _, err := conn.QueryTimeout("SAVEPOINT shardgate; SET LOCAL search_path = pg_catalog, pg_temp", timeout); err != nil {
+		return nil, err
+	}
+	schema, err := c.loadSchema(conn, base.Schema.Version)
+	if _, e := conn.QueryTimeout("ROLLBACK TO SAVEPOINT shardgate; RELEASE SAVEPOINT shardgate", timeout); err == nil {
+		err = e
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{Schema: schema, Map: base.Map, OIDs: base.OIDs, Own: base.Own, Active: base.Active, shards: base.shards,
+		catalog: c, planners: map[string]*planner.Planner{}}
+	return s, nil
 }
 
 // loadMap reads the newest map, or places the slots for the first time.
@@ -271,7 +302,7 @@ func (c *Catalog) indexes(m *shardmap.Map) ([]int, error) {
 	}
 	for _, s := range c.pools.Shards {
 		if !known[s.Name] {
-			c.log.Warn("a shard of the configuration holds no rows: the stored shard map was made without it", "shard", s.Name)
+			c.log.Warn("a shard of the configuration takes no part: the stored shard map was made without it", "shard", s.Name)
 		}
 	}
 	return out, nil

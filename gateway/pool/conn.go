@@ -56,7 +56,8 @@ type Conn struct {
 	doubtful []uint64
 	Unnamed  uint64 // the statement that the unnamed one holds; 0: none or unknown
 
-	cancel sync.Mutex // held while a cancel request is under way
+	cancel  sync.Mutex // held while a cancel request is under way
+	givenUp bool       // by a cancel request; protected by cancel
 }
 
 // Lost is an error of the connection itself.
@@ -319,14 +320,27 @@ const cancelTimeout = 5 * time.Second
 func (c *Conn) awaitCancel() {
 	c.cancel.Lock()
 	defer c.cancel.Unlock()
+	c.Broken = c.Broken || c.givenUp
 }
 
 // Cancel asks the server to cancel what the connection runs. It returns when the
 // server has dealt with the request, so that it can't hit what comes later on
 // the connection. It may be called while another goroutine uses the connection.
+//
+// A server that can't be told so in time is given up: whoever waits for its answer
+// gets an error, since nothing else would end the waiting.
 func (c *Conn) Cancel() error {
 	c.cancel.Lock()
 	defer c.cancel.Unlock()
+	err := c.requestCancel()
+	if err != nil {
+		c.givenUp = true
+		c.SetDeadline(time.Now())
+	}
+	return err
+}
+
+func (c *Conn) requestCancel() error {
 	ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 	defer stop()
 	addr := c.NetConn().RemoteAddr()
@@ -346,9 +360,10 @@ func (c *Conn) Cancel() error {
 	if _, err := nc.Write(b); err != nil {
 		return err
 	}
-	_, err = nc.Read(make([]byte, 1))
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return nil
+	// The server closes without a word when it has dealt with the request.
+	var late net.Error
+	if _, err = nc.Read(make([]byte, 1)); errors.As(err, &late) && late.Timeout() {
+		return err
 	}
-	return err
+	return nil
 }

@@ -108,12 +108,15 @@ func (p *Pools) Close() {
 	}
 }
 
-// Sweep closes the connections that have been idle for too long.
+// Sweep closes the connections that have been idle for too long, and forgets the
+// pools that have none: the names of roles are the clients' to invent.
 func (p *Pools) Sweep() {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, pool := range p.pools {
-		pool.sweep()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, pool := range p.pools {
+		if pool.sweep() {
+			delete(p.pools, k)
+		}
 	}
 }
 
@@ -321,7 +324,8 @@ func (p *Pool) close() {
 	p.idle = nil
 }
 
-func (p *Pool) sweep() {
+// sweep says whether the pool is unused afterwards.
+func (p *Pool) sweep() (unused bool) {
 	p.mu.Lock()
 	var old []*Conn
 	p.idle = slices.DeleteFunc(p.idle, func(c *Conn) bool {
@@ -332,10 +336,12 @@ func (p *Pool) sweep() {
 		return false
 	})
 	p.open -= len(old)
+	unused = p.open == 0 && len(p.waiters) == 0
 	p.mu.Unlock()
 	for _, c := range old {
 		c.terminate()
 	}
+	return unused
 }
 
 // terminate closes as a client that leaves in good order.

@@ -133,7 +133,8 @@ func (s *Session) gather() (whole, sync bool, err error) {
 			return first, false, nil
 		}
 		s.steps = append(s.steps, st)
-		if m[0] == 'H' || m[0] == 'E' && isControl(st.portal) {
+		if m[0] == 'H' || m[0] == 'E' && (isControl(st.portal) || st.prep.st.SchemaChange) {
+			// What follows may have to be planned by what this one changes.
 			s.inBatch = true
 			return false, false, nil
 		}
@@ -252,6 +253,9 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		return err
 	}
 	p := &portal{prep: prep}
+	if s.tx != nil {
+		p.level = len(s.tx.prelude)
+	}
 	if c, ok := prep.st.Node.(*planner.Control); ok {
 		_ = c
 		if len(s.bind.Params) > 0 {
@@ -323,12 +327,12 @@ func (s *Session) portalOf(name string) *portal {
 	if p := s.portals[name]; p != nil {
 		return p
 	}
-	shard, ok := s.cursors[name]
+	cursor, ok := s.cursors[name]
 	if !ok {
 		return nil
 	}
 	node := &planner.Cursor{Name: name}
-	return &portal{prep: &prepared{st: &planner.Statement{Node: node}}, node: node, shards: []int{shard}}
+	return &portal{prep: &prepared{st: &planner.Statement{Node: node}}, node: node, shards: []int{cursor.shard}}
 }
 
 func (s *Session) resolveExecute(st *step) *wire.Error {
@@ -462,6 +466,9 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 && st.portal.returnsRows() {
 			return -1, false // its portals have to outlive the counting of rows
 		}
+		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 {
+			return -1, false // its shards are asked one after the other
+		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
 			plan := st.prep.st
 			if plan.TakesData {
@@ -552,7 +559,7 @@ func (s *Session) settleSegment() {
 		}
 		if st.typ == 'E' && st.err == nil && s.tx != nil && !isControl(st.portal) {
 			s.afterStatement(st.prep.st, st.portal.shards)
-			s.tx.schema = s.tx.schema || st.prep.st.SchemaChange
+			s.schemaChanged(st.prep.st)
 		}
 	}
 	if s.tx == nil {

@@ -43,6 +43,7 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
+	level   int // length of the transaction's prelude when it was bound
 }
 
 // returnsRows says whether a portal over several shards gives rows, for Execute to

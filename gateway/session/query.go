@@ -168,6 +168,10 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 	if s.tx != nil {
 		return false, s.inBlock(st, text, lits, true)
 	}
+	if st.BlockOnly != "" {
+		s.tell(wire.Errorf(wire.NoActiveTransaction, "%s can only be used in transaction blocks", st.BlockOnly))
+		return false, nil
+	}
 	node, shards, err := s.resolve(st, text, lits, nil)
 	if err != nil {
 		s.tell(asError(err))
@@ -176,7 +180,7 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 	if len(shards) == 1 && !st.HoldsSession && st.TempTable == "" && !st.SchemaChange && simple(node) {
 		return true, s.relay(st, shards[0], frame)
 	}
-	if st.NoTransaction || !st.Writes && !st.HoldsSession && st.TempTable == "" {
+	if st.NoTransaction || !st.Writes && !st.HoldsSession && !st.SchemaChange && st.TempTable == "" {
 		return false, s.outside(st, node, shards, text, frame)
 	}
 	s.begin(false)
@@ -316,23 +320,24 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 		return errStatementFailed
 	}
 	s.afterStatement(st, shards)
+	s.schemaChanged(st)
 	if hold {
-		s.tx.schema = s.tx.schema || st.SchemaChange
 		if err := s.commitImplicit(); err != nil {
 			return err
 		}
 		if tag.Verb != "" {
 			s.client.SetOut(tag.Append(s.client.Out()))
 		}
-		return nil
-	}
-	s.tx.schema = s.tx.schema || st.SchemaChange
-	if st.SchemaChange {
-		// Later statements of the transaction are planned by the schema that
-		// other sessions see; what they name is mostly decided by rules.
-		s.replan()
 	}
 	return nil
+}
+
+// schemaChanged notes that a statement of the block has changed the schema: what
+// comes after it in the block is planned by what the block sees.
+func (s *Session) schemaChanged(st *planner.Statement) {
+	if st.SchemaChange {
+		s.tx.schema, s.tx.snap = true, nil
+	}
 }
 
 // refuseReference refuses writes of reference tables where the copies could come
@@ -483,10 +488,9 @@ func (s *Session) order(sp *planner.Split, conns []*pool.Conn) []uint8 {
 func (s *Session) afterStatement(st *planner.Statement, shards []int) {
 	if st.Cursor != "" {
 		if s.cursors == nil {
-			s.cursors, s.holdable = map[string]int{}, map[string]bool{}
+			s.cursors = map[string]sqlCursor{}
 		}
-		s.cursors[st.Cursor] = shards[0]
-		s.holdable[st.Cursor] = st.HoldsSession
+		s.cursors[st.Cursor] = sqlCursor{shard: shards[0], holdable: st.HoldsSession}
 	}
 	if st.SchemaChange {
 		s.refreshTemp()

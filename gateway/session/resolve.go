@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
 	"github.com/shardgate/shardgate/planner/sqltext"
 	"github.com/shardgate/shardgate/shardmap"
@@ -16,7 +17,49 @@ import (
 func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Literal, bind *wire.Bind) (planner.Node, []int, error) {
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = text, lits, bind, s.asciiOnly()
-	return s.place(st.Node)
+	node, shards, err := s.place(st.Node)
+	if err == nil && st.Cursor != "" {
+		err = s.freeName(st.Cursor, shards[0])
+	}
+	return node, shards, err
+}
+
+// sqlCursor is a cursor that DECLARE has made. It may be gone already, by CLOSE or
+// by a rollback to a savepoint: its shard knows.
+type sqlCursor struct {
+	shard    int
+	holdable bool
+	kept     bool // holdable, and its transaction is committed
+}
+
+// freeName checks that no other shard has a cursor of that name, so that the name
+// always leads to one.
+func (s *Session) freeName(name string, shard int) error {
+	at := s.cursors[name].shard
+	if _, ok := s.cursors[name]; !ok {
+		p := s.portals[name]
+		if p == nil || len(p.shards) == 0 {
+			return nil
+		}
+		at = p.shards[0]
+	}
+	c := s.held[at]
+	if s.tx != nil && s.tx.parts[at] != nil {
+		c = s.tx.parts[at].conn
+	}
+	if c == nil || at == shard || s.tx != nil && s.tx.failed {
+		return nil
+	}
+	var rows pool.Result
+	c.SendQuery("SELECT FROM pg_catalog.pg_cursors WHERE name = " + planner.QuoteLiteral(name))
+	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true, Rows: &rows})
+	if err := s.run.Run(false); err != nil {
+		return err
+	}
+	if len(rows.Rows) > 0 {
+		return wire.Errorf(wire.DuplicateCursor, "cursor \"%s\" already exists", name)
+	}
+	return nil
 }
 
 // asciiOnly says whether text beyond ASCII comes in another encoding than the
@@ -49,7 +92,11 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 	case *planner.Split:
 		return s.placeSplit(n)
 	case *planner.Cursor:
-		shard, ok := s.cursors[n.Name]
+		if n.Name == "" {
+			return n, s.cursorShards(), nil
+		}
+		cursor, ok := s.cursors[n.Name]
+		shard := cursor.shard
 		if p := s.portals[n.Name]; p != nil && len(p.shards) > 1 {
 			return n, nil, wire.Errorf(wire.FeatureNotSupported, "FETCH from a portal over several shards is not supported yet").
 				WithHint("Execute the portal, with a row limit if there is one.")
@@ -63,14 +110,23 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 	return node, nil, wire.Errorf(wire.InternalError, "unknown kind of plan")
 }
 
-// allShards lists all shards, the home shard first.
-func (s *Session) allShards() []int {
-	s.shards = append(s.shards[:0], s.host.Home)
-	for i := range s.host.Pools.Shards {
-		if i != s.host.Home {
-			s.shards = append(s.shards, i)
+// cursorShards lists the shards that may have cursors, for CLOSE ALL.
+func (s *Session) cursorShards() []int {
+	s.shards = s.shards[:0]
+	for _, c := range s.cursors {
+		if !slices.Contains(s.shards, c.shard) {
+			s.shards = append(s.shards, c.shard)
 		}
 	}
+	if len(s.shards) == 0 {
+		return s.onShard(s.host.Home)
+	}
+	return s.shards
+}
+
+// allShards lists all shards, the home shard first.
+func (s *Session) allShards() []int {
+	s.shards = append(s.shards[:0], s.snap.Active...)
 	return s.shards
 }
 

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shardgate/shardgate/gateway/catalog"
@@ -63,8 +64,7 @@ type Session struct {
 	tx         *transaction
 	held       map[int]*pool.Conn // connections with state of the client's
 	unfinished map[int]string     // decided commits that a shard has yet to carry out
-	cursors    map[string]int     // shards of SQL cursors; holdable ones survive the transaction
-	holdable   map[string]bool
+	cursors    map[string]sqlCursor
 
 	stmts   map[string]*prepared
 	portals map[string]*portal
@@ -86,9 +86,9 @@ type Session struct {
 	batchConns []*pool.Conn // connections used in the segment
 	pendingErr *wire.Error  // why a step could not be sent
 
-	mu     sync.Mutex // protects active and closed
+	idle   atomic.Bool // between transactions, waiting for the client
+	mu     sync.Mutex  // protects active
 	active []*pool.Conn
-	closed bool
 }
 
 // New makes the session of an authenticated client. vars are the settings of its
@@ -111,7 +111,9 @@ var errTerminate = errors.New("terminated by the client")
 func (s *Session) Serve() error {
 	defer s.end()
 	for {
+		s.idle.Store(s.tx == nil && !s.inBatch)
 		h, err := s.await()
+		s.idle.Store(false)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -172,7 +174,7 @@ func (s *Session) message(typ byte) error {
 
 // plannerNow brings the snapshot and the planner up to date for the next statement.
 func (s *Session) plannerNow() *planner.Planner {
-	snap := s.host.Catalog.Current()
+	snap := s.snapshot()
 	path := s.searchPath()
 	if snap == s.snap && path == s.planned {
 		return s.planner
@@ -186,8 +188,29 @@ func (s *Session) plannerNow() *planner.Planner {
 	return s.planner
 }
 
+// snapshot is the schema to plan by: the latest, or, when the transaction has
+// changed the schema, what the transaction sees.
+func (s *Session) snapshot() *catalog.Snapshot {
+	if s.tx == nil || !s.tx.schema {
+		return s.host.Catalog.Current()
+	}
+	if s.tx.snap == nil {
+		home := s.tx.parts[s.host.Home]
+		if home == nil || home.conn.Broken || home.conn.Status != 'T' {
+			return s.host.Catalog.Current() // a failed transaction runs nothing that is planned
+		}
+		snap, err := s.host.Catalog.Within(home.conn)
+		if err != nil {
+			s.host.Log.Warn("the schema can't be read within a transaction", "error", err)
+			return s.host.Catalog.Current()
+		}
+		s.tx.snap = snap
+	}
+	return s.tx.snap
+}
+
 // replan makes plannerNow begin anew.
-func (s *Session) replan() { s.snap = nil }
+func (s *Session) replan() { s.planned = "\x00" }
 
 // searchPath is the search_path in force.
 func (s *Session) searchPath() string {
@@ -337,7 +360,6 @@ func (s *Session) Cancel() {
 // with that what it waits for.
 func (s *Session) Terminate() {
 	s.mu.Lock()
-	s.closed = true
 	conns := append([]*pool.Conn(nil), s.active...)
 	s.mu.Unlock()
 	s.client.Close()
@@ -348,11 +370,7 @@ func (s *Session) Terminate() {
 
 // Idle says whether the session is between transactions, for a shutdown that
 // waits for transactions to end. It is a hint: the answer may be old at once.
-func (s *Session) Idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.active) == 0
-}
+func (s *Session) Idle() bool { return s.idle.Load() }
 
 // acquire gets a connection to a shard that carries the session's settings by the
 // time of the next Run.
@@ -472,5 +490,5 @@ func (s *Session) any() int {
 		}
 	}
 	s.pickAny++
-	return s.pickAny % len(s.host.Pools.Shards)
+	return s.snap.Active[s.pickAny%len(s.snap.Active)]
 }

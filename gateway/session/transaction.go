@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardgate/shardgate/gateway/catalog"
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/gateway/txn"
@@ -26,10 +27,11 @@ type transaction struct {
 	// prelude is replayed on a shard that joins: savepoints, SET LOCAL and the
 	// like, in order.
 	prelude []entry
-	parts   []*participant // by shard
-	before  frozen         // the settings at BEGIN
-	schema  bool           // DDL was run
-	held    map[int]bool   // connections that the transaction made held
+	parts   []*participant    // by shard
+	before  frozen            // the settings at BEGIN
+	schema  bool              // DDL was run
+	snap    *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
+	held    map[int]bool      // connections that the transaction made held
 }
 
 // entry is one statement of the prelude.
@@ -191,10 +193,14 @@ func (s *Session) finish(committed bool) {
 	s.local = ""
 	clear(s.portals)
 	s.refreshTemp()
-	for name := range s.cursors {
-		if !committed || !s.holdable[name] {
+	for name, c := range s.cursors {
+		switch {
+		case c.kept:
+		case committed && c.holdable:
+			c.kept = true
+			s.cursors[name] = c
+		default:
 			delete(s.cursors, name)
-			delete(s.holdable, name)
 		}
 	}
 }
@@ -260,7 +266,7 @@ func (s *Session) controlCommit(c *planner.Control) error {
 	if s.tx == nil || !s.tx.explicit {
 		if c.Chain {
 			s.tell(wire.Errorf(wire.NoActiveTransaction, "COMMIT AND CHAIN can only be used in transaction blocks"))
-			return nil
+			return errStatementFailed
 		}
 		s.warn(wire.NoActiveTransaction, "there is no transaction in progress")
 		if s.tx != nil {
@@ -312,7 +318,7 @@ func (s *Session) controlRollback(c *planner.Control) error {
 	if s.tx == nil || !s.tx.explicit {
 		if c.Chain {
 			s.tell(wire.Errorf(wire.NoActiveTransaction, "ROLLBACK AND CHAIN can only be used in transaction blocks"))
-			return nil
+			return errStatementFailed
 		}
 		s.warn(wire.NoActiveTransaction, "there is no transaction in progress")
 		if s.tx != nil {
@@ -369,6 +375,9 @@ func (s *Session) savepoint(c *planner.Control) error {
 			}
 		}
 		tx.prelude = kept
+		for _, p := range s.portals {
+			p.level = min(p.level, at)
+		}
 	case planner.RollbackTo:
 		s.rolledBackTo(at)
 	}
@@ -403,8 +412,13 @@ func (s *Session) rolledBackTo(at int) {
 			}
 		}
 	}
-	clear(s.portals)
+	for name, p := range s.portals {
+		if p.level > at {
+			delete(s.portals, name) // bound after the savepoint
+		}
+	}
 	s.run.Run(false)
+	tx.snap = nil
 	s.refreshTemp()
 }
 

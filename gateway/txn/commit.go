@@ -196,6 +196,11 @@ func readPrepared(c *pool.Conn) *wire.Error {
 		return (&pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}).Wire()
 	}
 	res, err := c.ReadResult()
+	if isCode(err, wire.ObjectNotInPrerequisiteState) {
+		e := *asWire(err)
+		return e.WithDetail("A transaction over several shards has to be prepared on shard %s.", c.Shard.Name).
+			WithHint("Set max_prepared_transactions to max_connections there, and restart the server.")
+	}
 	if err != nil {
 		return asWire(err)
 	}
@@ -267,6 +272,9 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 	if !committed {
 		if lost != nil {
 			out.Err = lost.Wire()
+		} else if isCode(err, wire.UniqueViolation) && wire.AsError(err).Table == "decisions" {
+			out.Err = wire.Errorf(wire.SerializationFailure, "the transaction was taken for abandoned and rolled back by another gateway").
+				WithHint("Begin the transaction again.")
 		} else if err != nil {
 			out.Err = asWire(err)
 		} else {
