@@ -595,6 +595,7 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	case *pg.TypeCast:
 		a.castDate(v)
 	case *pg.A_Expr:
+		a.operator(v.Name)
 		a.compareDate(v, lvl)
 	case *pg.ParamRef:
 		a.param(v)
@@ -608,6 +609,7 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	case *pg.SQLValueFunction:
 		a.valueFunction(v)
 	case *pg.SubLink:
+		a.operator(v.OperName)
 		a.expr(v.Testexpr, lvl, f)
 		if sel := v.Subselect.GetSelectStmt(); sel != nil {
 			a.query(sel, lvl, f)

@@ -62,6 +62,22 @@ func (a *analysis) function(f *pg.FuncCall) {
 		refuse(&Refusal{Code: "0A000", Message: "set_config() is only supported as the whole of a statement: SELECT set_config('name', 'value', false)",
 			Hint: "Use SET or SET LOCAL.", Position: a.position(f.Location)})
 	}
+	a.called(name)
+}
+
+// operator classifies the use of an operator by the function below it, where that
+// is the user's own.
+func (a *analysis) operator(name []*pg.Node) {
+	if len(name) == 0 {
+		return
+	}
+	for _, f := range a.env.Schema.Operators[str(name[len(name)-1])] {
+		a.called(f)
+	}
+}
+
+// called notes what the functions of a name may do.
+func (a *analysis) called(name string) {
 	fn, ok := a.env.Schema.functions[name]
 	if !ok {
 		a.unknown = name

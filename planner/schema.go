@@ -158,6 +158,8 @@ func colocated(a, b *Key) bool {
 // Schema is an immutable snapshot of the home shard's catalog.
 type Schema struct {
 	Version int64 // counts the DDL statements that gateways have run
+	// Operators are the user-defined operators by name, with the functions below them.
+	Operators map[string][]string
 	// Namespaces are the schemas that exist; nil means that all names do.
 	Namespaces map[string]bool
 	tables     map[string]map[string]*Table

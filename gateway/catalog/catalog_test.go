@@ -77,6 +77,10 @@ func TestSchema(t *testing.T) {
 		"CREATE VIEW vc AS SELECT * FROM c", "CREATE VIEW vvc AS SELECT vc.n FROM vc JOIN r ON true",
 		"CREATE VIEW vr AS SELECT * FROM r", "CREATE VIEW vl AS SELECT * FROM l", "CREATE VIEW vrl AS SELECT r.id FROM r, l",
 		"CREATE FUNCTION reads() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM c'",
+		"CREATE FUNCTION calls() RETURNS bigint LANGUAGE sql AS 'SELECT reads()'",
+		"CREATE FUNCTION step(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT $1 + calls()'",
+		"CREATE AGGREGATE total(bigint) (sfunc = step, stype = bigint)",
+		"CREATE OPERATOR #@# (leftarg = bigint, rightarg = bigint, function = step)",
 		"CREATE FUNCTION harmless(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'")
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +94,14 @@ func TestSchema(t *testing.T) {
 			t.Errorf("%s is missing", name)
 		} else if table.Distribution != want {
 			t.Errorf("%s is %v, want %v", name, table.Distribution, want)
+		}
+	}
+	if f := s.Operators["#@#"]; len(f) != 1 || f[0] != "step" {
+		t.Errorf("the function of #@#: %v", f)
+	}
+	for name, want := range map[string]bool{"reads": true, "calls": true, "step": true, "total": true, "harmless": false} {
+		if got := s.Mentions(name) != ""; got != want {
+			t.Errorf("%s reads distributed tables: %v, want %v", name, got, want)
 		}
 	}
 	table := s.Table("public", "c")

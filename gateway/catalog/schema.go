@@ -51,11 +51,15 @@ const (
 	// functionsSQL lists functions by name, with the source of the user's own.
 	functionsSQL = `SELECT f.proname, max(CASE f.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
 			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
-			string_agg(CASE WHEN f.pronamespace <> 'pg_catalog'::regnamespace AND l.lanname NOT IN ('c', 'internal')
-				THEN coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '') END, E'\n')
-		FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang
+			string_agg(CASE WHEN f.pronamespace = 'pg_catalog'::regnamespace THEN NULL
+				WHEN f.prokind = 'a' THEN concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
+				WHEN l.lanname NOT IN ('c', 'internal') THEN coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '') END, E'\n')
+		FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang LEFT JOIN pg_aggregate a ON a.aggfnoid = f.oid
 		WHERE f.pronamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname IN ('information_schema', 'shardgate'))
 		GROUP BY f.proname`
+	// operatorsSQL lists the operators whose function is the user's own.
+	operatorsSQL = `SELECT o.oprname, f.proname FROM pg_operator o JOIN pg_proc f ON f.oid = o.oprcode
+		WHERE f.pronamespace <> 'pg_catalog'::regnamespace`
 )
 
 // relation is a table while the schema is put together.
@@ -82,9 +86,9 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	for _, oid := range order {
 		tables = append(tables, rels[oid].Table)
 	}
-	// Which functions mention distributed tables needs those tables to be known.
-	half := planner.NewSchema(version, tables, nil, rules{c.config})
-	functions, err := loadFunctions(home, half)
+	functions, err := loadFunctions(home, func(f map[string]planner.Function) *planner.Schema {
+		return planner.NewSchema(version, tables, f, rules{c.config})
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +101,9 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	res, err := home.QueryTimeout("SELECT nspname FROM pg_namespace", timeout)
 	if err != nil {
 		return nil, fmt.Errorf("reading schemas: %w", err)
+	}
+	if schema.Operators, err = loadOperators(home); err != nil {
+		return nil, err
 	}
 	schema.Namespaces = map[string]bool{}
 	for _, row := range res.Rows {
@@ -312,18 +319,45 @@ func (c *Catalog) key(r *relation, names []string, group string) *planner.Key {
 	return k
 }
 
-func loadFunctions(home *pool.Conn, schema *planner.Schema) (map[string]planner.Function, error) {
+// loadFunctions reads the functions. Which of them may read distributed tables
+// depends on the tables and on each other: schema makes a schema of both.
+func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *planner.Schema) (map[string]planner.Function, error) {
 	res, err := home.QueryTimeout(functionsSQL, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("reading functions: %w", err)
 	}
 	out := make(map[string]planner.Function, len(res.Rows))
+	bodies := map[string]string{}
 	for _, row := range res.Rows {
-		f := planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]), User: isTrue(row[4])}
+		name := string(row[0])
+		out[name] = planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]), User: isTrue(row[4])}
 		if row[5] != nil {
-			f.Tables = schema.Mentions(string(row[5])) != ""
+			bodies[name] = string(row[5])
 		}
-		out[string(row[0])] = f
+	}
+	s := schema(out)
+	for changed := true; changed; {
+		changed = false
+		for name, body := range bodies {
+			if f := out[name]; !f.Tables && s.Mentions(body) != "" {
+				f.Tables = true
+				out[name] = f
+				changed = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// loadOperators reads the user-defined operators.
+func loadOperators(home *pool.Conn) (map[string][]string, error) {
+	res, err := home.QueryTimeout(operatorsSQL, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("reading operators: %w", err)
+	}
+	out := map[string][]string{}
+	for _, row := range res.Rows {
+		out[string(row[0])] = append(out[string(row[0])], string(row[1]))
 	}
 	return out, nil
 }
