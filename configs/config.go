@@ -38,7 +38,7 @@ type Config struct {
 	Listen string `yaml:"listen" default:"127.0.0.1:6432"`
 
 	// The shards. Together they hold each row of a distributed table once.
-	Shards []Shard `yaml:"shards" required:"true" min:"1" max:"1024"`
+	Shards []Shard `yaml:"shards" required:"true" min:"1" max:"256"`
 
 	// Which tables are distributed and by which key, and which are reference
 	// tables. A table that no rule names is local: it lives on the home shard

@@ -79,7 +79,7 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 		IdleTimeout: cfg.Pool.IdleTimeout, MaxLifetime: cfg.Pool.MaxLifetime,
 		PreparedStatements: cfg.Limits.ShardPreparedStatements, Passwords: passwords,
 	})
-	register, err := txn.Install(ctx, g.pools, home)
+	register, err := txn.Install(ctx, g.pools, home, cfg.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}

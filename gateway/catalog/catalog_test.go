@@ -39,7 +39,7 @@ func open(t *testing.T, shards int, tables string, setup ...string) (*Catalog, *
 		}
 	}
 	pools := newPools(t, urls)
-	if _, err := txn.Install(context.Background(), pools, 0); err != nil {
+	if _, err := txn.Install(context.Background(), pools, 0, "shardgate"); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Open(context.Background(), pools, 0, cfg, slog.New(slog.DiscardHandler))

@@ -101,7 +101,11 @@ type Register struct {
 // Install makes the register on every shard, or checks what is there: that each
 // server is the shard that the configuration takes it for. The cluster's
 // identity is made on the home shard.
-func Install(ctx context.Context, pools *pool.Pools, home int) (*Register, error) {
+//
+// name is the cluster's in the configuration; what identifies it in the names of
+// prepared transactions is that and a random part, so that clusters of one name
+// that share a server are told apart.
+func Install(ctx context.Context, pools *pool.Pools, home int, name string) (*Register, error) {
 	r := &Register{pools: pools, home: home}
 	order := []int{home}
 	for i := range pools.Shards {
@@ -110,14 +114,14 @@ func Install(ctx context.Context, pools *pool.Pools, home int) (*Register, error
 		}
 	}
 	for _, i := range order {
-		if err := r.install(ctx, i); err != nil {
+		if err := r.install(ctx, i, name); err != nil {
 			return nil, fmt.Errorf("shard %s: %w", pools.Shards[i].Name, err)
 		}
 	}
 	return r, nil
 }
 
-func (r *Register) install(ctx context.Context, shard int) error {
+func (r *Register) install(ctx context.Context, shard int, clusterName string) error {
 	c, err := r.pools.Admin(ctx, shard)
 	if err != nil {
 		return err
@@ -129,7 +133,7 @@ func (r *Register) install(ctx context.Context, shard int) error {
 	name := r.pools.Shards[shard].Name
 	cluster, token := r.Cluster, r.token
 	if cluster == "" {
-		cluster, token = randomHex(4), randomHex(16)
+		cluster, token = clusterName+"-"+randomHex(4), randomHex(16)
 	}
 	insert := fmt.Sprintf("INSERT INTO shardgate.identity (cluster, shard, token) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
 		planner.QuoteLiteral(cluster), planner.QuoteLiteral(name), planner.QuoteLiteral(token))
@@ -144,6 +148,9 @@ func (r *Register) install(ctx context.Context, shard int) error {
 	if r.Cluster == "" {
 		r.Cluster, r.token = gotCluster, gotToken
 	}
+	if had, _, _ := cutLast(gotCluster, "-"); had != clusterName {
+		return fmt.Errorf("the server belongs to a cluster of the name %q, and cluster.name is %q: it can't be changed", had, clusterName)
+	}
 	if gotCluster != r.Cluster || gotToken != r.token {
 		return fmt.Errorf("the server belongs to another cluster (%s, not %s): is the URL right?", gotCluster, r.Cluster)
 	}
@@ -151,6 +158,14 @@ func (r *Register) install(ctx context.Context, shard int) error {
 		return fmt.Errorf("the server is shard %q of this cluster: are the URLs of two shards exchanged, or was the shard renamed?", gotShard)
 	}
 	return nil
+}
+
+// cutLast cuts s at the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 func randomHex(n int) string {

@@ -34,7 +34,7 @@ func newFixture(t *testing.T, shards int) *fixture {
 	_, f.urls = pgtest.Databases(t, pgtest.Servers(t, shards)...)
 	f.pools = f.newPools()
 	var err error
-	if f.register, err = Install(context.Background(), f.pools, 0); err != nil {
+	if f.register, err = Install(context.Background(), f.pools, 0, "shardgate"); err != nil {
 		t.Fatal(err)
 	}
 	for _, u := range f.urls {
@@ -289,7 +289,7 @@ func TestRecoverDuringDecision(t *testing.T) {
 // Two gateways that recover at once do no harm to each other.
 func TestRecoverTwice(t *testing.T) {
 	f := newFixture(t, 3)
-	other, err := Install(context.Background(), f.newPools(), 0)
+	other, err := Install(context.Background(), f.newPools(), 0, "shardgate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,12 +380,12 @@ func TestOrdinaryRole(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	f := newFixture(t, 2)
 	f.urls[0], f.urls[1] = f.urls[1], f.urls[0]
-	if _, err := Install(context.Background(), f.newPools(), 0); err == nil || !strings.Contains(err.Error(), "exchanged") {
+	if _, err := Install(context.Background(), f.newPools(), 0, "shardgate"); err == nil || !strings.Contains(err.Error(), "exchanged") {
 		t.Errorf("exchanged servers: %v", err)
 	}
 	g := newFixture(t, 2)
 	g.urls[1] = f.urls[0] // shard s2 of the other cluster
-	if _, err := Install(context.Background(), g.newPools(), 0); err == nil || !strings.Contains(err.Error(), "another cluster") {
+	if _, err := Install(context.Background(), g.newPools(), 0, "shardgate"); err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("another cluster's server: %v", err)
 	}
 }
@@ -396,7 +396,7 @@ func TestGid(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	// PostgreSQL's GIDSIZE is 200 with the terminating zero.
-	long := gid{randomHex(4), strings.Repeat("d", 32), randomHex(16), strings.Repeat("p", 32), "4294967295.9223372036854775807"}
+	long := gid{strings.Repeat("c", 32) + "-" + randomHex(4), strings.Repeat("d", 32), randomHex(16), strings.Repeat("p", 32), "4294967295.9223372036854775807"}
 	if n := len(long.String()); n > 199 {
 		t.Errorf("a gid can have %d octets", n)
 	}
