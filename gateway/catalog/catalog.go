@@ -110,6 +110,7 @@ SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
 CREATE TABLE IF NOT EXISTS shardgate.map (version bigint PRIMARY KEY, map bytea NOT NULL, at timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE IF NOT EXISTS shardgate.schema_version (one boolean PRIMARY KEY DEFAULT true CHECK (one), version bigint NOT NULL);
 INSERT INTO shardgate.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+` + placedSQL + `;
 CREATE OR REPLACE FUNCTION shardgate.schema_changed(nonce text, proof text) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -214,6 +215,9 @@ func (c *Catalog) load(ctx context.Context) error {
 	}
 	if s.OIDs, s.Own, err = c.loadOIDs(conns); err != nil {
 		return err
+	}
+	if err := c.verify(conns, s); err != nil {
+		return fmt.Errorf("looking whether rows are where they belong: %w", err)
 	}
 	for _, p := range c.problems {
 		c.log.Error("a sharded table can't be used", "error", p)

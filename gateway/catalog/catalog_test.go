@@ -193,3 +193,57 @@ func TestPoll(t *testing.T) {
 		t.Fatalf("the change was not seen (%v)", err)
 	}
 }
+
+// A rule for a table whose rows are not where it says is refused, and a rule that was
+// changed too: the rows would be invisible without a word.
+func TestMisplacedRows(t *testing.T) {
+	for _, tc := range []struct{ name, want, setup string }{
+		{"rows on one shard", "the table c has rows on shard s1 that belong to other shards", "CREATE TABLE c (id int); INSERT INTO c SELECT generate_series(1, 100)"},
+		{"null keys", "the table c has rows on shard s1 that belong", "CREATE TABLE c (id int); INSERT INTO c VALUES (NULL)"},
+		{"home only", "the table c is not on shard s2", "CREATE TABLE c (id int)"},
+		{"reference on one shard", "the table r is not on shard s2", "CREATE TABLE r (id int)"},
+	} {
+		_, _, err := open(t, 2, rulesYAML, tc.setup)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "test.yaml:") {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	c, pools, err := open(t, 2, rulesYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		admin, err := pools.Admin(context.Background(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer admin.Close()
+		// Each row where its key belongs: the copy on the other shard is deleted.
+		var others []string
+		for id := range 200 {
+			h := shardmap.HashInt64(int64(id))
+			if c.Current().ShardOf(shardmap.SlotOf(h)) != i {
+				others = append(others, fmt.Sprint(id))
+			}
+		}
+		for _, sql := range []string{"CREATE TABLE c (id int, x int DEFAULT 1)", "INSERT INTO c SELECT generate_series(0, 199)",
+			"DELETE FROM c WHERE id IN (" + strings.Join(others, ",") + ")", "CREATE TABLE r (id int)", "INSERT INTO r VALUES (1), (2)"} {
+			if _, err := admin.Query(sql); err != nil {
+				t.Fatalf("%s: %v", sql, err)
+			}
+		}
+	}
+	again := func(cfg *configs.Config) error {
+		_, err := Open(context.Background(), pools, 0, cfg, slog.New(slog.DiscardHandler))
+		return err
+	}
+	if err := again(c.config); err != nil {
+		t.Fatalf("rows in place: %v", err)
+	}
+	changed := *c.config
+	changed.Tables = append([]configs.Table(nil), c.config.Tables...)
+	changed.Tables[0].Key = configs.Columns{"x"}
+	if err := again(&changed); err == nil || !strings.Contains(err.Error(), `sharded by "id", and the rule for it says sharded by "x"`) {
+		t.Errorf("a changed key: %v", err)
+	}
+}
