@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cockroachdb/datadriven"
 )
 
 // patience is how long an answer may take before the script says that none came.
@@ -29,7 +32,8 @@ type peer struct {
 func newPeer(nc net.Conn) *peer { return &peer{nc: nc, r: bufio.NewReader(nc)} }
 
 // receive prints messages up to the one that until names, as "Name" or "Name*count".
-func (p *peer) receive(until string, sorted bool) string {
+// d may be nil.
+func (p *peer) receive(until string, d *datadriven.TestData) string {
 	if until == "" || until == "none" {
 		return ""
 	}
@@ -60,8 +64,11 @@ func (p *peer) receive(until string, sorted bool) string {
 			left--
 		}
 	}
-	if sorted {
+	if d != nil && d.HasArg("sorted") {
 		sortRows(lines)
+	}
+	if d != nil && d.HasArg("count") {
+		lines = countLines(lines)
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -81,6 +88,21 @@ func (p *peer) read() (byte, []byte, error) {
 	body := make([]byte, max(0, int(binary.BigEndian.Uint32(head[1:]))-4))
 	_, err := io.ReadFull(p.r, body)
 	return head[0], body, err
+}
+
+// countLines prints each line once, in the order in which they came first, with its
+// number.
+func countLines(lines []string) (out []string) {
+	n := map[string]int{}
+	for _, l := range lines {
+		if n[l]++; n[l] == 1 {
+			out = append(out, l)
+		}
+	}
+	for i, l := range out {
+		out[i] = itoa(n[l]) + " " + l
+	}
+	return out
 }
 
 // sortRows sorts each run of rows.
@@ -201,6 +223,9 @@ func value64(r *reader, format uint16) string {
 		return "null"
 	}
 	b := r.bytes(int(n))
+	if len(b) > 1000 {
+		return fmt.Sprintf("%d octets with checksum %08x", len(b), crc32.ChecksumIEEE(b))
+	}
 	if format == 1 || slices.ContainsFunc(b, func(c byte) bool { return c < ' ' && c != '\n' && c != '\t' }) {
 		return fmt.Sprintf("x%x", b)
 	}
