@@ -96,7 +96,11 @@ func (d *devCommand) Run(ctx context.Context) error {
 	if err != nil {
 		log.Error("metrics are not served", "error", err)
 	}
-	fmt.Printf("\nready: psql %s\nCtrl-C stops it; the data stay in %s\n", c.URL(), dir)
+	data := "the data stay in " + dir
+	if d.Ephemeral {
+		data = "the data are thrown away then"
+	}
+	fmt.Printf("\nready: psql %s\nCtrl-C stops it; %s\n", c.URL(), data)
 	<-ctx.Done()
 	fmt.Println("\nstopping")
 	stopMetrics()
