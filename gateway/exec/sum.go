@@ -15,6 +15,9 @@ func (r *Runner) add(body []byte, formats []int16) *wire.Error {
 	}
 	n := int(binary.BigEndian.Uint16(body))
 	first := len(r.sums) == 0
+	if !first && n != len(r.sums) {
+		return bad
+	}
 	off := 2
 	for i := range n {
 		if len(body)-off < 4 {
@@ -41,9 +44,6 @@ func (r *Runner) add(body []byte, formats []int16) *wire.Error {
 		if first {
 			r.sums = append(r.sums, v)
 			continue
-		}
-		if i >= len(r.sums) {
-			return bad
 		}
 		s := r.sums[i] + v
 		if (s > r.sums[i]) != (v > 0) && v != 0 {
