@@ -57,6 +57,12 @@ drivers)
 	[ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
 	# shellcheck disable=SC2086 # a list of words
 	[ -z "$missing" ] || install $missing
+	# node-postgres goes into a folder of the test's own, in the versions of its lock file.
+	node=$(dirname "$0")/../gateway/drivers/testdata/node
+	if [ ! "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ]; then
+		echo "installing node-postgres in $node"
+		(cd "$node" && npm ci --no-audit --no-fund --loglevel=error)
+	fi
 	;;
 *)
 	echo "usage: $0 compiler|postgres|drivers" >&2

@@ -802,14 +802,14 @@ type place struct {
 
 func (p *pgxScript) userTypes(t *testing.T) {
 	conn := p.open(t)
-	types, err := conn.LoadTypes(t.Context(), []string{"mood", "_mood", "place"})
+	types, err := conn.LoadTypes(t.Context(), []string{p.schema + ".mood", p.schema + "._mood", p.schema + ".place"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.TypeMap().RegisterTypes(types)
 	oid := map[string]uint32{}
 	for _, typ := range types {
-		oid[typ.Name] = typ.OID
+		oid[strings.TrimPrefix(typ.Name, p.schema+".")] = typ.OID
 	}
 	keys := p.keys(24)
 	for i, k := range keys {
