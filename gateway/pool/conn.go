@@ -40,6 +40,9 @@ type Conn struct {
 	// Told says that the server has reported settings in an answer that was not
 	// for the client.
 	Told bool
+	// Notices and Notifications are whole messages in answers that the gateway has
+	// read for itself, such as that to COMMIT: the client is yet to get them.
+	Notices, Notifications []byte
 	// Broken says that the connection can't be used any more.
 	Broken bool
 	// Tainted says that code which the gateway can't see into may have left
@@ -197,12 +200,26 @@ func (c *Conn) ReadResult() (*Result, error) {
 			}
 		case 'S':
 			c.param(body)
+		case 'N':
+			c.Notices = appendBounded(c.Notices, m)
+		case 'A':
+			c.Notifications = appendBounded(c.Notifications, m)
 		case 'Z':
 			c.Ready--
 			c.Status = body[0]
 			return &res, failed
 		}
 	}
+}
+
+// maxHeardBytes bounds the notices, and the notifications, of one transaction's end.
+const maxHeardBytes = 16 << 20
+
+func appendBounded(dst, m []byte) []byte {
+	if len(dst)+len(m) > maxHeardBytes {
+		return dst
+	}
+	return append(dst, m...)
 }
 
 func (c *Conn) param(body []byte) {

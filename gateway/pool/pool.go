@@ -254,6 +254,7 @@ func (p *Pool) Defaults() (searchPath string, params map[string]string, err erro
 // is closed.
 func (p *Pool) Put(c *Conn) {
 	c.awaitCancel()
+	c.Notices, c.Notifications = nil, nil
 	if c.Tainted && c.clean() {
 		c.reset()
 	}

@@ -53,6 +53,7 @@ type Session struct {
 
 	vars    *pool.Vars // the client's settings, as of now
 	initial *pool.Vars // as of the start-up packet: what RESET goes back to
+	heard   []byte     // notifications to come before ReadyForQuery
 	base    string     // the role's own search_path
 	local   string     // search_path by SET LOCAL, or ""
 
@@ -291,7 +292,9 @@ func (s *Session) status() byte {
 
 // ready sends ReadyForQuery and everything before it.
 func (s *Session) ready() error {
-	s.client.SetOut(wire.AppendReadyForQuery(s.run.AppendChanged(s.client.Out()), s.status()))
+	out := append(s.client.Out(), s.heard...)
+	s.heard = nil
+	s.client.SetOut(wire.AppendReadyForQuery(s.run.AppendChanged(out), s.status()))
 	return s.client.Flush()
 }
 

@@ -188,6 +188,9 @@ func (s *Session) finish(committed bool) {
 		if p.conn.Told && p.conn.Vars == s.vars && !p.conn.Broken {
 			s.report(p.conn) // what a rollback, or the end of SET LOCAL, has brought back
 		}
+		s.client.SetOut(append(s.client.Out(), p.conn.Notices...))
+		s.heard = append(s.heard, p.conn.Notifications...)
+		p.conn.Notices, p.conn.Notifications = nil, nil
 		s.release(p.conn)
 	}
 	s.local = ""
