@@ -245,14 +245,21 @@ func (g *Gateway) terminateIdle() int {
 	return left
 }
 
+// terminateAll ends every session, and what it runs on the shards: a server does
+// not notice amid a statement that nobody waits for it any more.
 func (g *Gateway) terminateAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var wg sync.WaitGroup
 	for _, c := range g.clients {
-		if c.session != nil {
-			c.session.Terminate()
+		if s := c.session; s != nil {
+			wg.Go(func() {
+				s.Cancel()
+				s.Terminate()
+			})
 		}
 	}
+	wg.Wait()
 }
 
 // register gives a client its number and its secret for cancel requests.

@@ -22,6 +22,8 @@ import (
 func (g *Gateway) serve(nc net.Conn) {
 	ctx, stop := context.WithTimeout(g.ctx, g.config.Timeouts.Login)
 	defer stop()
+	// The gateway's end is this connection's, however far it has come.
+	defer context.AfterFunc(g.ctx, func() { nc.Close() })()
 	// Whatever a client does before it is let in has to be done by then.
 	nc.SetDeadline(time.Now().Add(g.config.Timeouts.Login))
 	conn, start, err := wire.Accept(ctx, nc, wire.AcceptOptions{Mode: g.tlsMode, TLS: g.tls})
@@ -48,6 +50,7 @@ func (g *Gateway) serve(nc net.Conn) {
 		g.log.Info("a client was not let in", "client", nc.RemoteAddr(), "user", start.User(), "error", err)
 		return
 	}
+	defer context.AfterFunc(g.ctx, s.Terminate)() // it may have come in since Shutdown looked
 	conn.SetDeadline(time.Time{})
 	c.SetLimit(int(g.config.Limits.MessageBytes))
 	if err := s.Serve(); err != nil {
@@ -257,7 +260,7 @@ func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Va
 	}
 	defer c.Put()
 	if sql := vars.Change(c.Vars); sql != "" {
-		if _, err := c.Query(sql); err != nil {
+		if _, err := c.QueryTimeout(sql, g.config.Timeouts.Login); err != nil {
 			return "", nil, nil, err
 		}
 	}

@@ -106,6 +106,39 @@ func TestShardEnds(t *testing.T) {
 	}
 }
 
+// When one connection is found lost, the others to that shard are not trusted
+// either: a restart costs one error, not one for each of them.
+func TestRestartCostsOneError(t *testing.T) {
+	c := newCluster(t, 2, keyed)
+	c.serve()
+	ids := c.ids(c.connect("postgres"), 1)
+	sql := sqlf("SELECT v FROM t WHERE id = %d", ids[1][0])
+	var conns []*pgx.Conn
+	for range 8 {
+		conn := c.connect("postgres")
+		must(t, conn, "BEGIN", sql)
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		must(t, conn, "COMMIT")
+	}
+	if err := c.shards[1].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.shards[1].Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for _, conn := range conns {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			failed++
+		}
+	}
+	if failed > 1 {
+		t.Errorf("%d clients have had an error", failed)
+	}
+}
+
 // ledger writes rows in pairs, one on each of two shards, and remembers what it was told.
 type ledger struct {
 	c     *cluster

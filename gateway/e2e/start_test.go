@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -103,6 +105,14 @@ func TestServeStops(t *testing.T) {
 	ends, stays, idle := c.connect("postgres"), c.connect("postgres"), c.connect("postgres")
 	must(t, ends, "BEGIN", both)
 	must(t, stays, "BEGIN", sqlf("SELECT v FROM t WHERE id = %d", ids[0][0]))
+	silent, err := net.Dial("tcp", c.listen) // who never logs in holds nothing up
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	long := c.connect("postgres")
+	go long.Exec(context.Background(), sqlf("SELECT pg_sleep(60) FROM t WHERE id = %d", ids[1][0]))
+	time.Sleep(100 * time.Millisecond)
 	start := time.Now()
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	time.Sleep(200 * time.Millisecond)

@@ -7,6 +7,7 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"maps"
 	"slices"
 	"sync"
@@ -130,6 +131,7 @@ type Pool struct {
 	mu      sync.Mutex
 	idle    []*Conn      // the most recently used last
 	open    int          // idle, in use and being dialled
+	lost    time.Time    // when a connection was last found lost: others may be too
 	waiters []chan *Conn // each gets a connection, or nil: leave to dial one
 	closed  bool
 
@@ -150,7 +152,7 @@ func (p *Pool) Get() (*Conn, error) {
 	for len(p.idle) > 0 {
 		c := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
-		if time.Since(c.usedAt) < checkAfter {
+		if time.Since(c.usedAt) < checkAfter && c.usedAt.After(p.lost) {
 			p.mu.Unlock()
 			return c, nil
 		}
@@ -259,6 +261,11 @@ func (p *Pool) Put(c *Conn) {
 		c.reset()
 	}
 	if !c.clean() || c.Tainted || time.Since(c.since) > p.opts.MaxLifetime {
+		if c.Broken {
+			p.mu.Lock()
+			p.lost = time.Now()
+			p.mu.Unlock()
+		}
 		c.Close()
 		p.forget()
 		return
@@ -364,9 +371,13 @@ func (c *Conn) Discard() {
 // stale says whether the server has closed an idle connection, or said something
 // on it: both make it unfit for use.
 func stale(c *Conn) bool {
-	sc, ok := c.NetConn().(syscall.Conn)
+	nc := c.NetConn()
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn() // a server that leaves says so in a record, or closes
+	}
+	sc, ok := nc.(syscall.Conn)
 	if !ok {
-		return false // TLS: the first use will tell
+		return false // the first use will tell
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {

@@ -88,8 +88,9 @@ type Session struct {
 	pendingErr *wire.Error  // why a step could not be sent
 
 	idle   atomic.Bool // between transactions, waiting for the client
-	mu     sync.Mutex  // protects active
+	mu     sync.Mutex  // protects active and ended
 	active []*pool.Conn
+	ended  bool // by Terminate
 }
 
 // New makes the session of an authenticated client. vars are the settings of its
