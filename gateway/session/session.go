@@ -332,6 +332,9 @@ func asError(err error) *wire.Error {
 func (s *Session) track(c *pool.Conn) {
 	s.mu.Lock()
 	s.active = append(s.active, c)
+	if s.ended {
+		c.NetConn().SetDeadline(time.Now())
+	}
 	s.mu.Unlock()
 }
 
@@ -361,13 +364,13 @@ func (s *Session) Cancel() {
 }
 
 // Terminate ends the session from outside: the client's connection is closed, and
-// with that what it waits for.
+// with that what it waits for. It may be called by any goroutine.
 func (s *Session) Terminate() {
 	s.mu.Lock()
-	conns := append([]*pool.Conn(nil), s.active...)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.ended = true
 	s.client.Close()
-	for _, c := range conns {
+	for _, c := range s.active {
 		c.NetConn().SetDeadline(time.Now())
 	}
 }
