@@ -134,6 +134,7 @@ type Pool struct {
 	lost    time.Time    // when a connection was last found lost: others may be too
 	waiters []chan *Conn // each gets a connection, or nil: leave to dial one
 	closed  bool
+	swept   bool // forgotten by Pools: whoever still has it keeps nothing open
 
 	// SearchPath and Params are what a fresh connection of the role begins with.
 	// They are set by the first connection.
@@ -285,6 +286,12 @@ func (p *Pool) Put(c *Conn) {
 		w <- c
 		return
 	}
+	if p.swept {
+		p.open--
+		p.mu.Unlock()
+		c.terminate()
+		return
+	}
 	p.idle = append(p.idle, c)
 	p.mu.Unlock()
 }
@@ -345,6 +352,7 @@ func (p *Pool) sweep() (unused bool) {
 	})
 	p.open -= len(old)
 	unused = p.open == 0 && len(p.waiters) == 0
+	p.swept = unused
 	p.mu.Unlock()
 	for _, c := range old {
 		c.terminate()

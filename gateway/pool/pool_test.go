@@ -443,6 +443,24 @@ func TestCloseAndSweep(t *testing.T) {
 	}
 }
 
+// A client may have asked for a pool just before it was forgotten.
+func TestSweptPoolKeepsNothing(t *testing.T) {
+	pools, p := newPool(t, nil)
+	pools.Sweep()
+	if again := pools.Pool(0, p.config.User); again == p {
+		t.Fatal("an unused pool is kept")
+	}
+	c := get(t, p)
+	if query(t, c, "SELECT 1") != "1" {
+		t.Error("not usable")
+	}
+	c.Put()
+	expect(t, p, 0, 0)
+	if _, err := c.NetConn().Write([]byte{'S'}); err == nil {
+		t.Error("a connection stays open that nobody knows of")
+	}
+}
+
 func TestRoles(t *testing.T) {
 	s := pgtest.Server(t)
 	url := pgtest.Database(t, s)
