@@ -34,6 +34,10 @@ type Snapshot struct {
 	OIDs []map[uint32]uint32
 	// Own are the inverse.
 	Own []map[uint32]uint32
+	// Nested are the user-defined types whose values in binary have OIDs of types
+	// in them, by the home shard's OIDs: 'a' for arrays of user-defined types, 'r'
+	// for composite types.
+	Nested map[uint32]byte
 
 	// Active are the shards that hold slots, and the home shard, which comes first.
 	Active []int
@@ -216,6 +220,9 @@ func (c *Catalog) load(ctx context.Context) error {
 	if s.OIDs, s.Own, err = c.loadOIDs(conns); err != nil {
 		return err
 	}
+	if s.Nested, err = loadNested(conns[c.home]); err != nil {
+		return err
+	}
 	if err := c.verify(conns, s); err != nil {
 		return fmt.Errorf("looking whether rows are where they belong: %w", err)
 	}
@@ -243,7 +250,7 @@ func (c *Catalog) Within(conn *pool.Conn) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{Schema: schema, Map: base.Map, OIDs: base.OIDs, Own: base.Own, Active: base.Active, shards: base.shards,
+	s := &Snapshot{Schema: schema, Map: base.Map, OIDs: base.OIDs, Own: base.Own, Nested: base.Nested, Active: base.Active, shards: base.shards,
 		catalog: c, planners: map[string]*planner.Planner{}}
 	return s, nil
 }
@@ -347,4 +354,22 @@ func (c *Catalog) loadOIDs(conns []*pool.Conn) (toHome, toOwn []map[uint32]uint3
 		}
 	}
 	return toHome, toOwn, nil
+}
+
+// loadNested reads Snapshot.Nested. A domain is like the type that it is over.
+func loadNested(home *pool.Conn) (map[uint32]byte, error) {
+	res, err := home.QueryTimeout(`WITH RECURSIVE based(oid, base) AS (
+			SELECT oid, oid FROM pg_catalog.pg_type WHERE oid >= 16384
+			UNION ALL SELECT b.oid, t.typbasetype FROM based b JOIN pg_catalog.pg_type t ON t.oid = b.base WHERE t.typtype = 'd')
+		SELECT b.oid, CASE t.typtype WHEN 'c' THEN 'r' ELSE 'a' END FROM based b JOIN pg_catalog.pg_type t ON t.oid = b.base
+		WHERE t.typtype = 'c' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem >= 16384`, timeout)
+	if err != nil {
+		return nil, err
+	}
+	nested := make(map[uint32]byte, len(res.Rows))
+	for _, row := range res.Rows {
+		oid, _ := strconv.ParseUint(string(row[0]), 10, 32)
+		nested[uint32(oid)] = row[1][0]
+	}
+	return nested, nil
 }

@@ -163,7 +163,8 @@ func makeSchema(t *testing.T, tg target) {
 		"CREATE TABLE notes(id int PRIMARY KEY, note text)",
 		"CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
 		"CREATE TYPE place AS (x int, y text)",
-		"CREATE TABLE moods(id bigint PRIMARY KEY, m mood, p place, ms mood[])",
+		"CREATE TYPE pair AS (m mood, p place)",
+		"CREATE TABLE moods(id bigint PRIMARY KEY, m mood, p place, ms mood[], q pair[])",
 	} {
 		run(t, conn, sql)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql/driver"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func testPgx(t *testing.T, tg target) {
 	}{
 		{"connect", p.connect}, {"types", p.types}, {"rows", p.rows}, {"batch", p.batch}, {"pipeline", p.pipeline},
 		{"transactions", p.transactions}, {"errors", p.errors}, {"cancel", p.cancel}, {"copy", p.copy},
-		{"notify", p.notify}, {"settings", p.settings}, {"user types", p.userTypes}, {"metadata", p.metadata},
+		{"notify", p.notify}, {"settings", p.settings}, {"user types", p.userTypes}, {"nested types", p.nestedTypes}, {"metadata", p.metadata},
 		{"prepared", p.prepared}, {"cursors", p.cursors}, {"temporary tables", p.temporary}, {"pool", p.pool}, {"large", p.large},
 	} {
 		t.Run(part.name, part.run)
@@ -849,9 +850,78 @@ func (p *pgxScript) userTypes(t *testing.T) {
 	equal(t, "happy", len(all), 8)
 	_, err = conn.Exec(t.Context(), "INSERT INTO moods(id, m) VALUES($1, $2)", p.keys(1)[0], "bored")
 	failsWith(t, err, "22P02")
-	d, err := conn.Prepare(t.Context(), "described", "INSERT INTO moods VALUES ($1, $2, $3, $4)")
+	d, err := conn.Prepare(t.Context(), "described", "INSERT INTO moods(id, m, p, ms) VALUES ($1, $2, $3, $4)")
 	equal(t, "error", err, nil)
 	equal(t, "parameters", d.ParamOIDs, []uint32{pgtype.Int8OID, oid["mood"], oid["place"], oid["_mood"]})
+}
+
+// nestedTypes are within the values of others: in binary their OIDs are in the values
+// too.
+func (p *pgxScript) nestedTypes(t *testing.T) {
+	conn := p.open(t)
+	mood := one[uint32](t, conn, "SELECT 'mood'::regtype::oid")
+	moods, pairs := one[uint32](t, conn, "SELECT 'mood[]'::regtype::oid"), one[uint32](t, conn, "SELECT 'pair[]'::regtype::oid")
+	pc := conn.PgConn()
+	const query = "SELECT ms, q, ROW(m, q), m FROM moods WHERE id = $1"
+	if _, err := pc.Prepare(t.Context(), "nested", query, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pc.Prepare(t.Context(), "change", "UPDATE moods SET ms = $1, q = $2 WHERE id = $3", nil); err != nil {
+		t.Fatal(err)
+	}
+	var first [][]byte
+	for round := range 2 {
+		for _, k := range p.keys(12) {
+			key := [][]byte{[]byte(fmt.Sprint(k))}
+			run(t, conn, "INSERT INTO moods(id, m, ms, q) VALUES ($1, 'ok', '[2:3]={sad,NULL}', ARRAY[ROW('happy', ROW(7, 'x'))::pair, NULL])", k)
+			for range 2 {
+				// With a Describe of the portal, and without one.
+				for _, res := range []*pgconn.Result{
+					pc.ExecParams(t.Context(), query, key, []uint32{pgtype.Int8OID}, nil, []int16{1}).Read(),
+					pc.ExecPrepared(t.Context(), "nested", key, nil, []int16{1}).Read(),
+					pc.ExecStatement(t.Context(), describedAs(pc, t, query), key, nil, []int16{1}).Read(),
+				} {
+					equal(t, "error", res.Err, nil)
+					if first == nil {
+						first = res.Rows[0]
+						equal(t, "type of the elements", binary.BigEndian.Uint32(first[0][8:]), mood)
+					}
+					equal(t, "the row", res.Rows[0], first)
+				}
+			}
+			args := [][]byte{first[0], first[1], key[0]}
+			var res *pgconn.Result
+			if round == 0 {
+				res = pc.ExecPrepared(t.Context(), "change", args, []int16{1, 1, 0}, nil).Read()
+			} else {
+				res = pc.ExecParams(t.Context(), "UPDATE moods SET ms = $1, q = $2 WHERE id = $3", args, []uint32{moods, pairs, 0}, []int16{1, 1, 0}, nil).Read()
+			}
+			equal(t, "error", res.Err, nil)
+		}
+	}
+	res := pc.ExecParams(t.Context(), "SELECT ms, q, ROW(m, q), m FROM moods WHERE q IS NOT NULL", nil, nil, nil, []int16{1}).Read()
+	equal(t, "error", res.Err, nil)
+	equal(t, "rows", len(res.Rows), 24)
+	for _, row := range res.Rows {
+		equal(t, "a row of all", row, first)
+	}
+	next := p.keys(3)
+	res = pc.ExecParams(t.Context(), "INSERT INTO moods(id, ms) VALUES ($1, $4), ($2, $5), ($3, $6) RETURNING ms", [][]byte{[]byte(fmt.Sprint(next[0])),
+		[]byte(fmt.Sprint(next[1])), []byte(fmt.Sprint(next[2])), first[0], first[0], first[0]}, []uint32{0, 0, 0, moods, moods, moods},
+		[]int16{0, 0, 0, 1, 1, 1}, []int16{1}).Read()
+	equal(t, "error", res.Err, nil)
+	equal(t, "RETURNING", res.Rows, [][][]byte{first[:1], first[:1], first[:1]})
+}
+
+// describedAs is the description by which pgconn binds without asking for the
+// portal's.
+func describedAs(pc *pgconn.PgConn, t *testing.T, sql string) *pgconn.StatementDescription {
+	t.Helper()
+	sd, err := pc.Prepare(t.Context(), "", sql, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sd
 }
 
 func (p *pgxScript) metadata(t *testing.T) {

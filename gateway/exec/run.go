@@ -70,6 +70,11 @@ type Op struct {
 	Done func()
 	// Rows gets the rows of a Hidden query.
 	Rows *pool.Result
+	// Columns are the portal's: a Describe fills them, for the Execute.
+	Columns *Columns
+	// Params gets the types of a statement's parameters by a Describe, by the home
+	// shard's OIDs.
+	Params *[]uint32
 }
 
 // Runner runs the operations of one session. The zero value, with Client and
@@ -85,6 +90,8 @@ type Runner struct {
 	// OIDs gives the translation of a shard's OIDs to the home shard's; nil where
 	// they are the same.
 	OIDs func(shard int) map[uint32]uint32
+	// Nesting gives the types that have OIDs within their values.
+	Nesting func() Nesting
 
 	// Failed is the error that the client was told in the last Run, or nil.
 	Failed *wire.Error
@@ -389,14 +396,17 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			}
 			continue
 		case 'T':
-			if pass && i == 0 {
+			if op.Columns != nil && i == 0 {
+				err = r.describe(c, op.Columns)
+			}
+			if err == nil && pass && i == 0 {
 				err = r.translate(c)
 			}
 			pass = pass && i == 0
 			end = op.Kind == Describe
 		case 't':
 			if pass {
-				err = r.translateParams(c)
+				err = r.translateParams(c, op.Params)
 			}
 		case 'n':
 			end = op.Kind == Describe
@@ -500,8 +510,14 @@ func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 			}
 			err = c.Drop()
 		}
-	case oneRow:
-		if err = c.Pass(); err == nil {
+	case oneRow || op.Columns != nil && !op.Columns.Plain():
+		if op.Columns != nil {
+			err = r.translateRow(c, op.Columns)
+		}
+		if err == nil {
+			err = c.Pass()
+		}
+		if err == nil && oneRow {
 			return rowPassed, true
 		}
 	default:
@@ -643,9 +659,10 @@ func (r *Runner) translate(c *pool.Conn) error {
 	return nil
 }
 
-func (r *Runner) translateParams(c *pool.Conn) error {
+// translateParams does so in a ParameterDescription. types, if not nil, gets them.
+func (r *Runner) translateParams(c *pool.Conn, types *[]uint32) error {
 	m := r.oids(c)
-	if m == nil {
+	if m == nil && types == nil {
 		return nil
 	}
 	body, err := c.Body()
@@ -659,6 +676,9 @@ func (r *Runner) translateParams(c *pool.Conn) error {
 	for i := range d.Len() {
 		if o, ok := m[d.OID(i)]; ok {
 			d.SetOID(i, o)
+		}
+		if types != nil {
+			*types = append(*types, d.OID(i))
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -252,7 +253,7 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 	if err := s.refusedStep(prep); err != nil {
 		return err
 	}
-	p := &portal{prep: prep}
+	p := &portal{prep: prep, binary: slices.Contains(s.bind.ResultFormats, wire.FormatBinary)}
 	if s.tx != nil {
 		p.level = len(s.tx.prelude)
 	}
@@ -669,15 +670,19 @@ func (s *Session) emit(i int) error {
 			return s.emitOn(s.parseShard(i), st, func(c *pool.Conn) {
 				s.ensure(c, st.prep, false)
 				c.SetOut(wire.AppendDescribe(c.Out(), wire.Statement, st.prep.shardName()))
-				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c})
+				st.prep.described = st.prep.described[:0]
+				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Params: &st.prep.described})
 			})
 		}
 		return s.emitOn(st.portal.shards[0], st, func(c *pool.Conn) {
 			c.SetOut(appendMessage(c.Out(), 'D', st.body))
-			s.run.Add(exec.Op{Kind: exec.Describe, Conn: c})
+			s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Columns: st.portal.columns})
 		})
 	case 'B':
-		return s.emitBind(st)
+		if err := s.emitBind(st); err != nil || s.run.Failed != nil {
+			return err
+		}
+		s.describeColumns(i)
 	case 'E':
 		return s.emitExecute(st)
 	case 'C':
@@ -750,7 +755,9 @@ func (s *Session) emitBind(st *step) error {
 		s.ensure(c, p.prep, false)
 	}
 	for _, c := range conns {
+		start := len(c.Out())
 		c.SetOut(appendBind(c.Out(), st.body, p.prep.shardName()))
+		s.ownParams(c, c.Out()[start:], p.prep, nil)
 	}
 	s.addOp(exec.Op{Kind: exec.Bind}, conns)
 	return nil
@@ -788,6 +795,61 @@ func (s *Session) lockBeforeBind(node planner.Node, conns []*pool.Conn) error {
 	return s.lockReference(node, conns)
 }
 
+// describeColumns sees to it that what is in the values of the portal bound by step
+// i is known by its Execute, if OIDs in them may have to be translated. The client's
+// own Describe of the portal tells; else the shard is asked, the first time.
+func (s *Session) describeColumns(i int) {
+	p := s.steps[i].portal
+	foreign := func(shard int) bool { return s.snap.OIDs[shard] != nil }
+	if !p.binary || p.prep.plain || !slices.ContainsFunc(p.shards, foreign) {
+		return
+	}
+	p.columns = &exec.Columns{}
+	for k := i + 1; k < len(s.steps); k++ {
+		if t := &s.steps[k]; t.portal == p && t.typ == 'E' {
+			break
+		} else if t.portal == p && t.typ == 'D' {
+			return
+		}
+	}
+	c, err := s.connFor(p.shards[0], false)
+	if err != nil {
+		return // the next step meets it
+	}
+	name, _, _ := bytes.Cut(s.steps[i].body, []byte{0})
+	c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, name))
+	s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Hidden: true, Columns: p.columns, Done: func() { p.prep.plain = p.columns.Plain() }})
+}
+
+// ownParams puts the shard's own OIDs into the binary parameters of a Bind, the
+// whole message. pick are the parameters that it has; nil means all.
+func (s *Session) ownParams(c *pool.Conn, bind []byte, p *prepared, pick []int) {
+	own := s.snap.Own[c.Shard.Index]
+	nested := exec.Nesting(s.snap.Nested)
+	if own == nil || !nested.Any(p.oids) && !nested.Any(p.described) {
+		return
+	}
+	types := append([]uint32(nil), p.described...)
+	for i, o := range p.oids {
+		if i >= len(types) {
+			types = append(types, o)
+		} else if o != 0 {
+			types[i] = o
+		}
+	}
+	if pick != nil {
+		all := types
+		types = make([]uint32, len(pick))
+		for i, n := range pick {
+			if n < len(all) {
+				types[i] = all[n]
+			}
+		}
+	}
+	// A Bind that can't be read is PostgreSQL's to refuse.
+	_ = exec.TranslateParams(bind[5:], types, own, nested)
+}
+
 // bindSplit gives each shard a statement with its own rows, and the parameters of
 // these.
 func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) error {
@@ -810,7 +872,9 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 		}
 		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, oids)))
 		c.Unnamed = 0
+		start := len(c.Out())
 		c.SetOut(wire.AppendSelected(c.Out(), string(s.bind.Portal), "", &s.bind, pick, s.bind.ResultFormats))
+		s.ownParams(c, c.Out()[start:], p.prep, pick)
 	}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns})
@@ -836,7 +900,7 @@ func (s *Session) emitExecute(st *step) error {
 	if len(conns) == 1 {
 		c := conns[0]
 		c.SetOut(appendMessage(c.Out(), 'E', st.body))
-		s.run.Add(exec.Op{Kind: exec.Execute, Conn: c})
+		s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Columns: p.columns})
 		return nil
 	}
 	name, _, _ := wire.DecodeExecute(st.body)
@@ -847,7 +911,7 @@ func (s *Session) emitExecute(st *step) error {
 		return s.executeHomeFirst(b, string(name), conns)
 	}
 	op := s.queryOp(p.node, conns)
-	op.Kind, op.Formats = exec.Execute, p.formats
+	op.Kind, op.Formats, op.Columns = exec.Execute, p.formats, p.columns
 	if sp, ok := p.node.(*planner.Split); ok {
 		op.Whole, op.Rewritten = true, true
 		if sp.KeepsOrder {
@@ -865,7 +929,7 @@ func (s *Session) emitExecute(st *step) error {
 func (s *Session) executeHomeFirst(b *planner.Broadcast, name string, conns []*pool.Conn) error {
 	home, others := conns[0], conns[1:]
 	home.SetOut(wire.AppendExecute(home.Out(), name, 0))
-	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns[:1], HoldTag: true, Merge: planner.First})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns[:1], HoldTag: true, Merge: planner.First}) // the home shard's OIDs are the client's
 	s.emitSyncs(false)
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 		return err
@@ -906,7 +970,7 @@ func (s *Session) executeLimited(st *step, name string, conns []*pool.Conn) erro
 		c.SetOut(wire.AppendExecute(c.Out(), name, int32(left)))
 		c.SetOut(wire.AppendSync(c.Out()))
 		c.Ready++
-		s.run.Add(exec.Op{Kind: exec.Execute, Conns: []*pool.Conn{c}, HoldTag: true})
+		s.run.Add(exec.Op{Kind: exec.Execute, Conns: []*pool.Conn{c}, HoldTag: true, Columns: p.columns})
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 			return err

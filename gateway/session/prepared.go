@@ -22,6 +22,10 @@ type prepared struct {
 	lits    []sqltext.Literal
 	planner *planner.Planner // by which st was planned
 	typed   []uint32         // the parameters' types as a shard inferred them, if asked
+	// described are the parameters' types as the client was told them. plain says
+	// that no value of the result has OIDs in it, once that is known.
+	described []uint32
+	plain     bool
 }
 
 // shardName is the statement's name on the shards.
@@ -43,7 +47,9 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
-	level   int // length of the transaction's prelude when it was bound
+	level   int           // length of the transaction's prelude when it was bound
+	binary  bool          // some columns of the result, or all, are wanted in binary
+	columns *exec.Columns // of them; nil if nothing has to be translated
 }
 
 // returnsRows says whether a portal over several shards gives rows, for Execute to
@@ -123,6 +129,7 @@ func (s *Session) plan(p *prepared) *wire.Error {
 	if err != nil {
 		return s.planError(err)
 	}
+	p.plain = false
 	p.st, p.lits, p.planner = st, append([]sqltext.Literal(nil), lits...), now
 	if st.NeedsParamTypes && p.typed == nil && st.Params > 0 {
 		if err := s.inferTypes(p); err != nil {

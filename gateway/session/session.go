@@ -100,6 +100,7 @@ func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *p
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
 	s.run.Client, s.run.Reported = client, reported
 	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
+	s.run.Nesting = func() exec.Nesting { return s.snap.Nested }
 	s.values.Hash = s.hashByShard
 	s.pickAny = int(id)
 	return s

@@ -410,7 +410,7 @@ def test_user_types():
             for i, k in enumerate(ids):
                 row = (k, list(Mood)[i % 3], place.python_type(i, 'a "b", (c)'), [Mood.ok, Mood.sad])
                 conn.execute("INSERT INTO moods VALUES (%s, %s, %s, %s)", row)
-                equal("the row", conn.execute("SELECT * FROM moods WHERE id = %s", (k,), binary=binary).fetchone(), row)
+                equal("the row", conn.execute("SELECT id, m, p, ms FROM moods WHERE id = %s", (k,), binary=binary).fetchone(), row)
             cur = conn.execute("SELECT m, p FROM moods WHERE m = %s AND id = ANY(%s)", (Mood.sad, ids), binary=binary)
             equal("sad ones", [r[0] for r in cur.fetchall()], [Mood.sad] * 8)
             equal("types", [c.type_code for c in cur.description], [EnumInfo.fetch(conn, "mood").oid, place.oid])
