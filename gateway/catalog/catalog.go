@@ -96,8 +96,6 @@ type Catalog struct {
 
 	current atomic.Pointer[Snapshot]
 	loading sync.Mutex
-	// problems are what the last load has found wrong with keys. Protected by loading.
-	problems []error
 }
 
 // Current returns the latest snapshot.
@@ -138,11 +136,12 @@ func Open(ctx context.Context, pools *pool.Pools, home int, cfg *configs.Config,
 	if _, err := conn.QueryTimeout(installSQL, timeout); err != nil {
 		return nil, fmt.Errorf("making the catalog on the home shard: %w", err)
 	}
-	if err := c.load(ctx); err != nil {
-		return nil, err
+	problems, err := c.load(ctx)
+	if err == nil {
+		err = errors.Join(problems...)
 	}
-	if len(c.problems) > 0 {
-		return nil, errors.Join(c.problems...)
+	if err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -157,7 +156,13 @@ func (c *Catalog) version(conn *pool.Conn) (int64, error) {
 }
 
 // Reload reads the catalog anew.
-func (c *Catalog) Reload(ctx context.Context) error { return c.load(ctx) }
+func (c *Catalog) Reload(ctx context.Context) error {
+	problems, err := c.load(ctx)
+	for _, p := range problems {
+		c.log.Error("a sharded table can't be used", "error", p)
+	}
+	return err
+}
 
 // Poll reloads if another gateway has changed the schema.
 func (c *Catalog) Poll(ctx context.Context) error {
@@ -170,10 +175,12 @@ func (c *Catalog) Poll(ctx context.Context) error {
 	if err != nil || v == c.Current().Schema.Version {
 		return err
 	}
-	return c.load(ctx)
+	return c.Reload(ctx)
 }
 
-func (c *Catalog) load(ctx context.Context) error {
+// load reads everything. The problems are those of tables that can't be used; the
+// snapshot is in force all the same.
+func (c *Catalog) load(ctx context.Context) (problems []error, err error) {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	conns := make([]*pool.Conn, len(c.pools.Shards))
@@ -187,26 +194,27 @@ func (c *Catalog) load(ctx context.Context) error {
 	for i := range conns {
 		conn, err := c.pools.Admin(ctx, i)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		conns[i] = conn
 	}
 	home := conns[c.home]
 	if _, err := home.QueryTimeout("SET search_path = pg_catalog", timeout); err != nil {
-		return err
+		return nil, err
 	}
 	// The version is read first: what changes meanwhile is then read once more.
 	version, err := c.version(home)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := c.loadMap(home)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	r := &reading{Catalog: c}
 	s := &Snapshot{Map: m, catalog: c, planners: map[string]*planner.Planner{}}
 	if s.shards, err = c.indexes(m); err != nil {
-		return err
+		return nil, err
 	}
 	s.Active = append(s.Active, c.home)
 	for _, i := range s.shards {
@@ -214,36 +222,31 @@ func (c *Catalog) load(ctx context.Context) error {
 			s.Active = append(s.Active, i)
 		}
 	}
-	if s.Schema, err = c.loadSchema(home, version); err != nil {
-		return err
+	if s.Schema, err = r.loadSchema(home, version); err != nil {
+		return nil, err
 	}
 	if s.OIDs, s.Own, err = c.loadOIDs(conns); err != nil {
-		return err
+		return nil, err
 	}
-	if s.Nested, err = loadNested(conns[c.home]); err != nil {
-		return err
-	}
-	if err := c.verify(conns, s); err != nil {
-		return fmt.Errorf("looking whether rows are where they belong: %w", err)
-	}
-	for _, p := range c.problems {
-		c.log.Error("a sharded table can't be used", "error", p)
+	if err := r.verify(conns, s); err != nil {
+		return nil, fmt.Errorf("looking whether rows are where they belong: %w", err)
 	}
 	c.current.Store(s)
-	return nil
+	return r.problems, nil
 }
 
 // Within reads the schema as the transaction of conn, a connection to the home
 // shard, sees it: with what the transaction has created. The snapshot is for that
 // transaction only.
+//
+// It may wait for locks that other transactions hold, and so holds none itself that
+// they may come to want.
 func (c *Catalog) Within(conn *pool.Conn) (*Snapshot, error) {
-	c.loading.Lock()
-	defer c.loading.Unlock()
 	base := c.Current()
 	if _, err := conn.QueryTimeout("SAVEPOINT shardgate; SET LOCAL search_path = pg_catalog, pg_temp", timeout); err != nil {
 		return nil, err
 	}
-	schema, err := c.loadSchema(conn, base.Schema.Version)
+	schema, err := (&reading{Catalog: c}).loadSchema(conn, base.Schema.Version)
 	if _, e := conn.QueryTimeout("ROLLBACK TO SAVEPOINT shardgate; RELEASE SAVEPOINT shardgate", timeout); err == nil {
 		err = e
 	}

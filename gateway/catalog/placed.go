@@ -26,7 +26,7 @@ const verifyTimeout = 10 * time.Minute
 // verify makes sure that the rows of each distributed table are where its rule says.
 // A table is looked at once, when it is first seen; what is wrong is noted as a
 // problem, and the table can't be used.
-func (c *Catalog) verify(conns []*pool.Conn, s *Snapshot) error {
+func (c *reading) verify(conns []*pool.Conn, s *Snapshot) error {
 	home := conns[c.home]
 	res, err := home.QueryTimeout("SELECT schema_name, table_name, distribution FROM shardgate.tables", timeout)
 	if err != nil {
@@ -87,7 +87,7 @@ func describe(t *planner.Table) string {
 }
 
 // misplaced notes a problem, and makes the table unusable.
-func (c *Catalog) misplaced(t *planner.Table, message, hint string) {
+func (c *reading) misplaced(t *planner.Table, message, hint string) {
 	e := &configs.Error{Message: message, Hint: hint}
 	if rule, ok := c.config.Rule(t.Schema, t.Name); ok {
 		e.Position = rule.Pos
@@ -97,7 +97,7 @@ func (c *Catalog) misplaced(t *planner.Table, message, hint string) {
 }
 
 // verifyTable looks at a table for the first time.
-func (c *Catalog) verifyTable(conns []*pool.Conn, s *Snapshot, t *planner.Table) error {
+func (c *reading) verifyTable(conns []*pool.Conn, s *Snapshot, t *planner.Table) error {
 	table := planner.QuoteIdent(t.Schema) + "." + planner.QuoteIdent(t.Name)
 	first := ""
 	for _, shard := range s.Active {
@@ -135,7 +135,7 @@ func (c *Catalog) verifyTable(conns []*pool.Conn, s *Snapshot, t *planner.Table)
 
 // verifySQL asks, for a sharded table, whether a row is on the wrong shard, and for a
 // reference table for a digest of its rows.
-func (c *Catalog) verifySQL(s *Snapshot, t *planner.Table, table string, shard int) (string, error) {
+func (c *reading) verifySQL(s *Snapshot, t *planner.Table, table string, shard int) (string, error) {
 	if t.Distribution == planner.Reference {
 		return "SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM " + table + " t", nil
 	}

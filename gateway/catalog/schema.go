@@ -62,6 +62,13 @@ const (
 		WHERE f.pronamespace <> 'pg_catalog'::regnamespace`
 )
 
+// reading is one reading of the catalog, with what it finds wrong with the keys of
+// sharded tables.
+type reading struct {
+	*Catalog
+	problems []error
+}
+
 // relation is a table while the schema is put together.
 type relation struct {
 	*planner.Table
@@ -73,12 +80,11 @@ type relation struct {
 }
 
 // loadSchema reads the home shard's catalog.
-func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, error) {
+func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, error) {
 	rels, order, err := c.loadRelations(home)
 	if err != nil {
 		return nil, err
 	}
-	c.problems = nil
 	for _, oid := range order {
 		c.distribute(rels, rels[oid], 0)
 	}
@@ -112,7 +118,7 @@ func (c *Catalog) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	return schema, nil
 }
 
-func (c *Catalog) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32, error) {
+func (c *reading) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32, error) {
 	res, err := home.QueryTimeout(relationsSQL, timeout)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading relations: %w", err)
@@ -210,7 +216,7 @@ func defaultVolatility(expr string, functions map[string]planner.Function) plann
 const maxNesting = 100
 
 // distribute decides where a relation's rows are.
-func (c *Catalog) distribute(rels map[uint32]*relation, r *relation, depth int) {
+func (c *reading) distribute(rels map[uint32]*relation, r *relation, depth int) {
 	if r.decided || depth > maxNesting {
 		return
 	}
@@ -243,7 +249,7 @@ func (c *Catalog) distribute(rels map[uint32]*relation, r *relation, depth int) 
 	r.Key = c.key(r, rule.Key, rule.Group)
 }
 
-func (c *Catalog) distributeView(rels map[uint32]*relation, r *relation, depth int) {
+func (c *reading) distributeView(rels map[uint32]*relation, r *relation, depth int) {
 	sharded, reference, local := false, false, false
 	for _, oid := range r.reads {
 		b := rels[oid]
@@ -281,7 +287,7 @@ func keyNames(r *relation) []string {
 
 // problem notes what is wrong with the key of a sharded table, at the place in the
 // configuration that names it.
-func (c *Catalog) problem(r *relation, column int, hint, format string, args ...any) {
+func (c *reading) problem(r *relation, column int, hint, format string, args ...any) {
 	e := &configs.Error{Message: fmt.Sprintf(format, args...), Hint: hint}
 	if t, ok := c.config.Rule(r.Schema, r.Name); ok {
 		if e.Position = t.Pos; column < len(t.KeyPos) {
@@ -293,7 +299,7 @@ func (c *Catalog) problem(r *relation, column int, hint, format string, args ...
 
 // key makes a sharded table's key. It is nil, and the table can't be used, when
 // the table does not have the columns or they can't be hashed.
-func (c *Catalog) key(r *relation, names []string, group string) *planner.Key {
+func (c *reading) key(r *relation, names []string, group string) *planner.Key {
 	k := &planner.Key{Group: group}
 	for n, name := range names {
 		i := r.Column(name)

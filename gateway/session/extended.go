@@ -467,9 +467,6 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 && st.portal.returnsRows() {
 			return -1, false // its portals have to outlive the counting of rows
 		}
-		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 {
-			return -1, false // its shards are asked one after the other
-		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
 			plan := st.prep.st
 			if plan.TakesData {
