@@ -1,0 +1,261 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// step is one message of a batch.
+type step struct {
+	typ    byte
+	body   []byte
+	kind   wire.Kind
+	prep   *prepared
+	portal *portal
+	limit  int32
+	err    *wire.Error
+	local  []byte // the answer, if the gateway gives it
+	undo   func() // takes back what resolving the step has done to the session's tables
+	op     int    // index of the step's operation in the runner
+}
+
+func isControl(p *portal) bool {
+	if p == nil {
+		return false
+	}
+	_, ok := p.prep.st.Node.(*planner.Control)
+	return ok
+}
+
+// resolveStep finds out what a message concerns. It returns false if it fails.
+func (s *Session) resolveStep(st *step) bool {
+	switch st.typ {
+	case 'P':
+		st.err = s.resolveParse(st)
+	case 'B':
+		st.err = s.resolveBind(st)
+	case 'D':
+		st.err = s.resolveDescribe(st)
+	case 'E':
+		st.err = s.resolveExecute(st)
+	case 'C':
+		st.err = s.resolveClose(st)
+	case 'H':
+		st.err = resolveEmpty(st)
+	}
+	return st.err == nil
+}
+
+// resolveEmpty checks a message that says all by its type.
+func resolveEmpty(st *step) *wire.Error {
+	if len(st.body) > 0 {
+		return wire.Errorf(wire.ProtocolViolation, "invalid message format")
+	}
+	return nil
+}
+
+func (s *Session) resolveParse(st *step) *wire.Error {
+	if err := wire.DecodeParse(st.body, &s.parse); err != nil {
+		return asError(err)
+	}
+	name := string(s.parse.Name)
+	old := s.stmts[name]
+	if name == "" {
+		delete(s.stmts, "") // even when the new one is refused
+		st.undo = func() { s.restore("", old) }
+	} else if old != nil {
+		return wire.Errorf(wire.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
+	}
+	if name != "" && len(s.stmts) >= s.host.MaxPrepared {
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "too many prepared statements").
+			WithHint("Close those that are not needed, or make limits.prepared_statements larger.")
+	}
+	prep, err := s.prepare(&s.parse)
+	if err != nil {
+		return err
+	}
+	if err := s.refusedStep(prep); err != nil {
+		return err
+	}
+	s.stmts[name] = prep
+	st.prep = prep
+	st.undo = func() { s.restore(name, old) }
+	if _, ok := prep.st.Node.(*planner.Control); ok {
+		st.local = wire.AppendParseComplete(nil)
+	}
+	return nil
+}
+
+// restore puts a prepared statement back, or takes it away where it is nil.
+func (s *Session) restore(name string, p *prepared) {
+	if p == nil {
+		delete(s.stmts, name)
+	} else {
+		s.stmts[name] = p
+	}
+}
+
+// refusedStep refuses statements in a failed transaction.
+func (s *Session) refusedStep(p *prepared) *wire.Error {
+	if s.tx == nil || !s.tx.failed {
+		return nil
+	}
+	if c, ok := p.st.Node.(*planner.Control); ok {
+		switch c.Kind {
+		case planner.Commit, planner.Rollback, planner.RollbackTo, planner.Empty:
+			return nil
+		}
+	}
+	return inFailed
+}
+
+func (s *Session) resolveBind(st *step) *wire.Error {
+	if err := wire.DecodeBind(st.body, &s.bind); err != nil {
+		return asError(err)
+	}
+	prep := s.stmts[string(s.bind.Statement)]
+	if prep == nil {
+		if len(s.bind.Statement) == 0 {
+			return wire.Errorf(wire.UndefinedPreparedStatement, "unnamed prepared statement does not exist")
+		}
+		return wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", s.bind.Statement)
+	}
+	name := string(s.bind.Portal)
+	if name != "" && s.portals[name] != nil {
+		return wire.Errorf(wire.DuplicateCursor, "cursor \"%s\" already exists", name)
+	}
+	if err := s.plan(prep); err != nil {
+		return err
+	}
+	if err := s.refusedStep(prep); err != nil {
+		return err
+	}
+	p := &portal{prep: prep, binary: slices.Contains(s.bind.ResultFormats, wire.FormatBinary)}
+	if s.tx != nil {
+		p.level = len(s.tx.prelude)
+	}
+	if c, ok := prep.st.Node.(*planner.Control); ok {
+		_ = c
+		if len(s.bind.Params) > 0 {
+			return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires 0", len(s.bind.Params), s.bind.Statement)
+		}
+		st.local = wire.AppendBindComplete(nil)
+	} else {
+		if n := len(s.bind.Params); n < prep.st.Params {
+			return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d", n, s.bind.Statement, prep.st.Params)
+		}
+		node, shards, err := s.resolve(prep.st, prep.text, prep.lits, &s.bind)
+		if err != nil {
+			return asError(err)
+		}
+		p.node = node
+		p.shards = append([]int(nil), shards...)
+		if len(shards) > 1 {
+			p.formats = append([]int16(nil), s.bind.ResultFormats...)
+			p.targets = append([]uint8(nil), s.rowTargets...)
+		}
+	}
+	old := s.portals[name]
+	s.portals[name] = p
+	st.prep, st.portal = prep, p
+	st.undo = func() {
+		if old == nil {
+			delete(s.portals, name)
+		} else {
+			s.portals[name] = old
+		}
+	}
+	return nil
+}
+
+func (s *Session) resolveDescribe(st *step) *wire.Error {
+	kind, name, err := wire.DecodeDescribe(st.body)
+	if err != nil {
+		return asError(err)
+	}
+	st.kind = kind
+	if kind == wire.Statement {
+		if st.prep = s.stmts[string(name)]; st.prep == nil {
+			if len(name) == 0 {
+				return wire.Errorf(wire.UndefinedPreparedStatement, "unnamed prepared statement does not exist")
+			}
+			return wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", name)
+		}
+		if err := s.plan(st.prep); err != nil {
+			return err
+		}
+		if _, ok := st.prep.st.Node.(*planner.Control); ok {
+			st.local = wire.AppendNoData([]byte{'t', 0, 0, 0, 6, 0, 0})
+		}
+		return nil
+	}
+	if st.portal = s.portalOf(string(name)); st.portal == nil {
+		return wire.Errorf(wire.UndefinedCursor, "portal \"%s\" does not exist", name)
+	}
+	st.prep = st.portal.prep
+	if isControl(st.portal) {
+		st.local = wire.AppendNoData(nil)
+	}
+	return nil
+}
+
+// portalOf finds a portal. A cursor that DECLARE has made is one too, and clients
+// ask for its description.
+func (s *Session) portalOf(name string) *portal {
+	if p := s.portals[name]; p != nil {
+		return p
+	}
+	cursor, ok := s.cursors[name]
+	if !ok {
+		return nil
+	}
+	node := &planner.Cursor{Name: name}
+	return &portal{prep: &prepared{st: &planner.Statement{Node: node}}, node: node, shards: []int{cursor.shard}}
+}
+
+func (s *Session) resolveExecute(st *step) *wire.Error {
+	name, limit, err := wire.DecodeExecute(st.body)
+	if err != nil {
+		return asError(err)
+	}
+	if st.portal = s.portalOf(string(name)); st.portal == nil {
+		return wire.Errorf(wire.UndefinedCursor, "portal \"%s\" does not exist", name)
+	}
+	st.limit = limit
+	st.prep = st.portal.prep
+	return s.refusedStep(st.prep)
+}
+
+func (s *Session) resolveClose(st *step) *wire.Error {
+	kind, name, err := wire.DecodeClose(st.body)
+	if err != nil {
+		return asError(err)
+	}
+	st.kind = kind
+	key := string(name)
+	if kind == wire.Statement {
+		old := s.stmts[key]
+		delete(s.stmts, key)
+		st.local = wire.AppendCloseComplete(nil)
+		st.undo = func() { s.restore(key, old) }
+		return nil
+	}
+	old := s.portalOf(key)
+	delete(s.portals, key)
+	st.undo = func() {
+		if old != nil {
+			s.portals[key] = old
+		}
+	}
+	st.portal = old
+	if old == nil || isControl(old) {
+		st.local = wire.AppendCloseComplete(nil)
+	}
+	return nil
+}
+
+func isUnnamedParse(st *step) bool {
+	return st.typ == 'P' && len(st.body) > 0 && st.body[0] == 0
+}
