@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +46,8 @@ type Gateway struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines of the gateway's own and of clients
+
+	sockets atomic.Int64 // accepted and not closed yet
 
 	mu      sync.Mutex
 	clients map[uint32]*client
@@ -79,6 +82,9 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 		IdleTimeout: cfg.Pool.IdleTimeout, MaxLifetime: cfg.Pool.MaxLifetime,
 		PreparedStatements: cfg.Limits.ShardPreparedStatements, Passwords: passwords,
 	})
+	if err := catalog.CheckHolders(ctx, g.pools, home); err != nil {
+		return nil, err
+	}
 	register, err := txn.Install(ctx, g.pools, home, cfg.Cluster.Name)
 	if err != nil {
 		return nil, err
@@ -164,7 +170,15 @@ func (g *Gateway) accept() {
 			}
 			continue
 		}
+		// Who has yet to log in is no client, and takes a file descriptor all the
+		// same: those are bounded too, with room for cancel requests.
+		if g.sockets.Add(1) > int64(2*g.config.Limits.ClientConnections+100) {
+			g.sockets.Add(-1)
+			nc.Close()
+			continue
+		}
 		g.work.Go(func() {
+			defer g.sockets.Add(-1)
 			defer nc.Close()
 			g.serve(nc)
 		})

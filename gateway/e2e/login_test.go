@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +103,22 @@ limits: {client_connections: 5}
 	}
 	last.Close(t.Context())
 	eventually(t, 5*time.Second, func() bool { return tryConnect(t, c.as(right)) == nil })
+	// Nor can those who never log in use up the gateway's file descriptors.
+	var closed atomic.Int64
+	for range 150 {
+		nc, err := net.Dial("tcp", c.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		go func() {
+			nc.SetReadDeadline(time.Now().Add(2 * time.Second))
+			if _, err := nc.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				closed.Add(1)
+			}
+		}()
+	}
+	eventually(t, 2*time.Second, func() bool { return closed.Load() >= 40 })
 	must(t, app, "SELECT 1")
 }
 

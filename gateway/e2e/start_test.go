@@ -22,6 +22,7 @@ func TestRefusedAtStart(t *testing.T) {
 	c.serve().end(t, os.Interrupt, 10*time.Second)
 	url := func(i int) string { return c.shards[i].URL("postgres", "postgres") }
 	other := pgtest.NewServer(t, nil)
+	empty := pgtest.NewServer(t, nil)
 	foreign := writeConfig(t, c.listen, []string{other.URL("postgres", "postgres")}, "")
 	d := *c
 	d.config = foreign
@@ -33,6 +34,7 @@ func TestRefusedAtStart(t *testing.T) {
 	}{
 		"exchanged": {[]string{url(0), url(2), url(1)}, []string{"shard s2", `shard "s3"`, "exchanged"}},
 		"foreign":   {[]string{url(0), url(1), other.URL("postgres", "postgres")}, []string{"shard s3", "another cluster"}},
+		"empty":     {[]string{url(0), url(1), empty.URL("postgres", "postgres")}, []string{"shard s3", "never been part"}},
 		"missing":   {[]string{url(0), url(1)}, []string{`shard "s3"`, "holds rows", "add it"}},
 		"down":      {[]string{url(0), url(1), down}, []string{"shard s3", "connection refused"}},
 	} {
