@@ -25,6 +25,7 @@ const maxKeptBytes = 1 << 20
 // ServerError or an UnexpectedError it is of no more use.
 type Conn struct {
 	nc     net.Conn
+	socket socket // of nc
 	out    []byte // what the next exchange sends
 	in     []byte // in[r:w] has been read and not been looked at
 	r, w   int
@@ -48,7 +49,7 @@ func Dial(ctx context.Context, url string) (*Conn, error) {
 }
 
 func newConn(nc net.Conn) *Conn {
-	return &Conn{nc: nc, in: make([]byte, 16<<10), out: make([]byte, 0, 1<<10), status: idle}
+	return &Conn{nc: nc, socket: socketOf(nc), in: make([]byte, 16<<10), out: make([]byte, 0, 1<<10), status: idle}
 }
 
 // SetDeadline ends reads and writes that wait longer, as a net.Conn's does.
@@ -93,7 +94,7 @@ func (c *Conn) Prepare(name, sql string) error {
 // exchange sends what is in c.out and reads up to ReadyForQuery. The error is the
 // server's first one, or else about the last command tag.
 func (c *Conn) exchange(want string) error {
-	if _, err := c.nc.Write(c.out); err != nil {
+	if _, err := c.socket.Write(c.out); err != nil {
 		return err
 	}
 	var failed error
@@ -187,7 +188,7 @@ func (c *Conn) fill() error {
 			c.in = append(c.in, make([]byte, len(c.in))...)
 		}
 	}
-	n, err := c.nc.Read(c.in[c.w:])
+	n, err := c.socket.Read(c.in[c.w:])
 	c.w += n
 	if n > 0 {
 		return nil
