@@ -231,7 +231,7 @@ func run(t *testing.T, args ...string) (string, int) {
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	cmd := exec.CommandContext(ctx, path, args...)
-	out, err := cmd.CombinedOutput()
+	out, _ := cmd.CombinedOutput() // the status says it
 	if ctx.Err() != nil {
 		t.Fatalf("%v did not end:\n%s", args, out)
 	}
