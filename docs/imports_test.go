@@ -39,7 +39,7 @@ var graph = map[string][]string{
 	"gateway/admin": append(below("gateway", "pool", "txn", "catalog", "exec", "session"), "gateway"),
 	"gateway/dev":   append(below("gateway", "pool", "txn", "catalog", "exec", "session"), "gateway", "gateway/localpg"),
 
-	".": {"configs", "gateway", "gateway/admin", "gateway/dev"},
+	".": {"configs", "gateway", "gateway/admin", "gateway/dev", "wire"},
 
 	// What tests and measures the whole.
 	"gateway/drivers":   everything,
