@@ -228,6 +228,9 @@ func (c *Catalog) load(ctx context.Context) (problems []error, err error) {
 	if s.OIDs, s.Own, err = c.loadOIDs(conns); err != nil {
 		return nil, err
 	}
+	if s.Nested, err = loadNested(home); err != nil {
+		return nil, err
+	}
 	if err := r.verify(conns, s); err != nil {
 		return nil, fmt.Errorf("looking whether rows are where they belong: %w", err)
 	}
