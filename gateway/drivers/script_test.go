@@ -74,5 +74,6 @@ func testJDBC(t *testing.T, tg target) {
 	if _, err := os.Stat(jdbcJar); err != nil {
 		t.Fatal("no pgjdbc: install libpostgresql-jdbc-java (make test-drivers does)")
 	}
-	runScript(t, tg, "java", "-cp", jdbcJar, "testdata/jdbc/Script.java")
+	// It runs for seconds: what the JVM would spend on optimising is not won back.
+	runScript(t, tg, "java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jdbcJar, "testdata/jdbc/Script.java")
 }
