@@ -311,7 +311,7 @@ func (p *pqScript) copy(t *testing.T, db *sql.DB) {
 			t.Fatal(err)
 		}
 		defer tx.Rollback()
-		st, err := tx.Prepare(pq.CopyInSchema(p.schema, "items", "id", "t", "b"))
+		st, err := tx.Prepare(`COPY "` + p.schema + `"."items" ("id", "t", "b") FROM STDIN`)
 		if err != nil {
 			return err
 		}
@@ -343,7 +343,7 @@ func (p *pqScript) copy(t *testing.T, db *sql.DB) {
 	equal(t, "rows of the COPY that failed", column[int](t, db, "SELECT 1 FROM items WHERE id = ANY($1)", pq.Array(more)), nil)
 	tx, err := db.Begin()
 	equal(t, "begin", err, nil)
-	_, err = tx.Prepare(pq.CopyIn("nosuch", "a"))
+	_, err = tx.Prepare(`COPY "nosuch" ("a") FROM STDIN`)
 	pqFails(t, err, "42P01")
 	equal(t, "rollback", tx.Rollback(), nil)
 	equal(t, "the connection goes on", column[int](t, db, "SELECT 1"), []int{1})
