@@ -37,7 +37,8 @@ var ErrMessageLength = errors.New("invalid message length")
 // and Release, until Release.
 type Conn struct {
 	nc    net.Conn
-	limit int // of a whole message without its type byte, in bytes
+	sock  socket // nc, for reading and writing
+	limit int    // of a whole message without its type byte, in bytes
 
 	buf  []byte // the read buffer; buf[r:w] has been received and not consumed
 	r, w int
@@ -52,7 +53,7 @@ type Conn struct {
 // NewConn wraps nc, which it owns from now on. A message whose length word is
 // above limitBytes is refused with ErrMessageLength.
 func NewConn(nc net.Conn, limitBytes int) *Conn {
-	return &Conn{nc: nc, limit: limitBytes}
+	return &Conn{nc: nc, sock: socketOf(nc), limit: limitBytes}
 }
 
 // SetLimit changes the limit of a message's length word, in bytes.
@@ -151,7 +152,7 @@ func (c *Conn) fillRoom(n int) error {
 		return err
 	}
 	for c.w-c.r < n {
-		m, err := c.nc.Read(c.buf[c.w:])
+		m, err := c.sock.Read(c.buf[c.w:])
 		c.w += m
 		if err != nil && c.w-c.r < n {
 			if errors.Is(err, io.EOF) && c.w > c.r {
@@ -233,7 +234,7 @@ func (c *Conn) Write(b []byte) error {
 			return err
 		}
 		if len(b) >= writeBufferBytes {
-			_, err := c.nc.Write(b)
+			_, err := c.sock.Write(b)
 			return err
 		}
 	}
@@ -255,7 +256,7 @@ func (c *Conn) Flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	_, err := c.nc.Write(c.out)
+	_, err := c.sock.Write(c.out)
 	if cap(c.out) > 2*writeBufferBytes {
 		c.out = nil
 	} else {
@@ -296,7 +297,7 @@ func (c *Conn) handOver(flush bool) error {
 		return nil
 	}
 	if flush && len(c.dst.out) == 0 {
-		if _, err := c.dst.nc.Write(b); err != nil {
+		if _, err := c.dst.sock.Write(b); err != nil {
 			return &RelayError{err}
 		}
 		return nil
