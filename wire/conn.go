@@ -37,8 +37,8 @@ var ErrMessageLength = errors.New("invalid message length")
 // and Release, until Release.
 type Conn struct {
 	nc    net.Conn
-	sock  socket // nc, for reading and writing
-	limit int    // of a whole message without its type byte, in bytes
+	sock  io.ReadWriter // nc, for reading and writing
+	limit int           // of a whole message without its type byte, in bytes
 
 	buf  []byte // the read buffer; buf[r:w] has been received and not consumed
 	r, w int
@@ -53,7 +53,7 @@ type Conn struct {
 // NewConn wraps nc, which it owns from now on. A message whose length word is
 // above limitBytes is refused with ErrMessageLength.
 func NewConn(nc net.Conn, limitBytes int) *Conn {
-	return &Conn{nc: nc, sock: socketOf(nc), limit: limitBytes}
+	return &Conn{nc: nc, sock: Socket(nc), limit: limitBytes}
 }
 
 // SetLimit changes the limit of a message's length word, in bytes.

@@ -30,7 +30,7 @@ type transfer struct {
 	try   func(fd uintptr) (done bool)
 }
 
-func direct(nc net.Conn, sc syscall.Conn) socket {
+func direct(nc net.Conn, sc syscall.Conn) io.ReadWriter {
 	raw, err := sc.SyscallConn()
 	if err != nil {
 		return nc

@@ -38,7 +38,7 @@ func TestSocketBothWays(t *testing.T) {
 	rnd := rand.NewChaCha8([32]byte{1})
 	rnd.Read(data)
 	var wg sync.WaitGroup
-	for _, s := range []socket{socketOf(a), socketOf(b)} {
+	for _, s := range []io.ReadWriter{Socket(a), Socket(b)} {
 		wg.Go(func() {
 			if n, err := s.Write(data); n != size || err != nil {
 				t.Errorf("wrote %d octets: %v", n, err)
@@ -59,7 +59,7 @@ func TestSocketBothWays(t *testing.T) {
 
 func TestSocketErrors(t *testing.T) {
 	a, b := tcpPair(t)
-	s := socketOf(a)
+	s := Socket(a)
 	buf := make([]byte, 10)
 	a.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if _, err := s.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -90,7 +90,7 @@ func TestSocketErrors(t *testing.T) {
 		t.Error("writing to a closed peer never failed")
 	}
 	c, _ := tcpPair(t)
-	sc := socketOf(c)
+	sc := Socket(c)
 	go func() {
 		time.Sleep(10 * time.Millisecond)
 		c.Close()
@@ -102,7 +102,7 @@ func TestSocketErrors(t *testing.T) {
 
 func TestSocketAllocatesNothing(t *testing.T) {
 	a, b := tcpPair(t)
-	sa, sb := socketOf(a), socketOf(b)
+	sa, sb := Socket(a), Socket(b)
 	out, in := make([]byte, 100), make([]byte, 100)
 	if n := testing.AllocsPerRun(100, func() {
 		sa.Write(out)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -25,9 +26,9 @@ const maxKeptBytes = 1 << 20
 // ServerError or an UnexpectedError it is of no more use.
 type Conn struct {
 	nc     net.Conn
-	socket socket // of nc
-	out    []byte // what the next exchange sends
-	in     []byte // in[r:w] has been read and not been looked at
+	socket io.ReadWriter // of nc
+	out    []byte        // what the next exchange sends
+	in     []byte        // in[r:w] has been read and not been looked at
 	r, w   int
 	status byte
 	texts  [][]byte // scratch of Statement.Append
@@ -49,7 +50,7 @@ func Dial(ctx context.Context, url string) (*Conn, error) {
 }
 
 func newConn(nc net.Conn) *Conn {
-	return &Conn{nc: nc, socket: socketOf(nc), in: make([]byte, 16<<10), out: make([]byte, 0, 1<<10), status: idle}
+	return &Conn{nc: nc, socket: wire.Socket(nc), in: make([]byte, 16<<10), out: make([]byte, 0, 1<<10), status: idle}
 }
 
 // SetDeadline ends reads and writes that wait longer, as a net.Conn's does.
