@@ -1,0 +1,312 @@
+package exec
+
+import (
+	"errors"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// state is how far answer has come.
+type state uint8
+
+const (
+	ended     state = iota // the operation's last message was read
+	rowPassed              // one row was passed on, as asked for
+	copying                // the shard waits for COPY data
+	failed                 // there was an error, or the connection is lost
+)
+
+// answer reads one shard's answer to an operation; i is the shard's position
+// among the targets. With oneRow it returns after a row.
+func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
+	if c.Broken {
+		r.lost(c, errors.New("write failed"))
+		return failed
+	}
+	many := op.Conn == nil
+	r.relay(c)
+	for {
+		h, err := c.Peek()
+		if err != nil {
+			r.lost(c, err)
+			return failed
+		}
+		pass := !op.Hidden
+		end := false
+		switch h.Type {
+		case 'D':
+			if st, done := r.row(op, c, oneRow); done {
+				return st
+			}
+			continue
+		case 'T':
+			if op.Columns != nil && i == 0 {
+				err = r.describe(c, op.Columns)
+			}
+			if err == nil && pass && i == 0 {
+				err = r.translate(c)
+			}
+			pass = pass && i == 0
+			end = op.Kind == Describe
+		case 't':
+			if pass {
+				err = r.translateParams(c, op.Params)
+			}
+		case 'n':
+			end = op.Kind == Describe
+			pass = pass && i == 0
+		case '1':
+			end = op.Kind == Parse
+			pass = pass && i == 0
+		case '2':
+			end = op.Kind == Bind
+			pass = pass && i == 0
+		case '3':
+			end = op.Kind == Close
+			pass = pass && i == 0
+		case 'C':
+			end = op.Kind == Execute
+			if many || op.HoldTag {
+				err = r.tag(op, c, i)
+				pass = false
+			}
+		case 's', 'I':
+			end = op.Kind == Execute
+			r.Suspended = h.Type == 's'
+			pass = pass && i == 0
+		case 'Z':
+			var body []byte
+			if body, err = c.Body(); err == nil && len(body) == 1 {
+				c.Ready--
+				c.Status = body[0]
+			}
+			end = true
+			pass = op.Final
+			if pass && len(r.changed) > 0 {
+				r.write(r.AppendChanged)
+				r.relay(c)
+			}
+		case 'E':
+			return r.serverError(op, c)
+		case 'N':
+			pass = op.Merge != planner.First || i == 0
+		case 'S':
+			pass, err = false, r.param(c)
+		case 'G':
+			if pass && i == 0 {
+				err = c.Pass()
+			} else {
+				err = c.Drop()
+			}
+			if err != nil {
+				r.lost(c, err)
+				return failed
+			}
+			return copying
+		case 'H':
+			pass = pass && i == 0
+			if op.Header && i > 0 {
+				if err = r.skipHeader(c); err != nil {
+					r.lost(c, err)
+					return failed
+				}
+				continue
+			}
+		case 'c':
+			pass = pass && (!many || i == len(op.Conns)-1)
+		}
+		if err == nil {
+			if pass {
+				err = c.Pass()
+			} else {
+				err = c.Drop()
+			}
+		}
+		if err != nil {
+			r.lost(c, err)
+			return failed
+		}
+		if end {
+			return ended
+		}
+	}
+}
+
+// row deals with the rows at the head of c's input. done says that answer is to
+// return st.
+func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
+	var err error
+	switch {
+	case op.Rows != nil:
+		var body []byte
+		if body, err = c.Body(); err == nil {
+			op.Rows.Rows = append(op.Rows.Rows, pool.DecodeRow(body))
+			err = c.Drop()
+		}
+	case op.Hidden || op.Merge == planner.First && op.Conn == nil && c != op.Conns[0]:
+		err = c.Drop()
+	case op.Merge == planner.AddIntegers && op.Conn == nil:
+		var body []byte
+		if body, err = c.Body(); err == nil {
+			if e := r.add(body, op.Formats); e != nil {
+				r.fail(e)
+				return failed, true
+			}
+			err = c.Drop()
+		}
+	case oneRow || op.Columns != nil && !op.Columns.Plain():
+		if op.Columns != nil {
+			err = r.translateRow(c, op.Columns)
+		}
+		if err == nil {
+			err = c.Pass()
+		}
+		if err == nil && oneRow {
+			return rowPassed, true
+		}
+	default:
+		_, err = c.PassRows()
+	}
+	if err != nil {
+		r.lost(c, err)
+		return failed, true
+	}
+	return 0, false
+}
+
+// serverError reads an ErrorResponse.
+func (r *Runner) serverError(op *Op, c *pool.Conn) state {
+	body, err := c.Body()
+	if err != nil {
+		r.lost(c, err)
+		return failed
+	}
+	e, err := wire.ParseError(body)
+	if err != nil {
+		r.lost(c, err)
+		return failed
+	}
+	if err := c.Drop(); err != nil {
+		r.lost(c, err)
+		return failed
+	}
+	if e.IsFatal() {
+		// The server ends the connection; the client's goes on.
+		c.Broken, c.Ready = true, 0
+		e.Severity, e.LocalizedSeverity = "ERROR", ""
+	}
+	if op.Rewritten {
+		e.Position = 0
+	} else if e.Position > 0 {
+		e.Position += r.Shift
+	}
+	if e.Where != "" {
+		e.Where += "\n"
+	}
+	e.Where += "shard " + c.Shard.Name
+	r.failedOn = c
+	r.fail(e)
+	return failed
+}
+
+// tag adds a CommandComplete to the merged one.
+func (r *Runner) tag(op *Op, c *pool.Conn, i int) error {
+	body, err := c.Body()
+	if err != nil {
+		return err
+	}
+	tag, err := wire.DecodeCommandComplete(body)
+	if err != nil {
+		return err
+	}
+	verb, rows, counted := wire.SplitTag(tag)
+	if i == 0 || r.Tag.Verb == "" {
+		r.Tag = Tag{Verb: string(verb), Rows: rows, Counted: counted}
+	} else if op.Merge != planner.First {
+		r.Tag.Rows += rows
+	}
+	return nil
+}
+
+// skipHeader leaves out a further shard's CopyOutResponse and its header line.
+func (r *Runner) skipHeader(c *pool.Conn) error {
+	if err := c.Drop(); err != nil {
+		return err
+	}
+	h, err := c.Peek()
+	if err != nil || h.Type != 'd' {
+		return err
+	}
+	return c.Drop()
+}
+
+// drain brings every connection to a protocol boundary after a failure, and ends
+// what the others are still running.
+func (r *Runner) drain() {
+	r.endRelay(false)
+	for _, c := range r.conns {
+		if c.Broken || c.Ready == 0 {
+			continue
+		}
+		if !r.drainBuffered(c) && c != r.failedOn {
+			c.Cancel()
+		}
+		for c.Ready > 0 {
+			if err := drainOne(c, r); err != nil {
+				c.Fail(err)
+				break
+			}
+		}
+	}
+}
+
+// drainBuffered reads what has been received already; it says whether nothing is
+// outstanding any more.
+func (r *Runner) drainBuffered(c *pool.Conn) bool {
+	for c.Ready > 0 {
+		m, ok, err := c.Buffered()
+		if err != nil || !ok {
+			return false
+		}
+		switch {
+		case m[0] == 'Z' && len(m) == 6:
+			c.Ready--
+			c.Status = m[5]
+		case m[0] == 'S':
+			if err := r.noteParam(c, m[5:]); err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func drainOne(c *pool.Conn, r *Runner) error {
+	h, err := c.Peek()
+	if err != nil {
+		return err
+	}
+	switch h.Type {
+	case 'Z':
+		body, err := c.Body()
+		if err != nil {
+			return err
+		}
+		if len(body) == 1 {
+			c.Ready--
+			c.Status = body[0]
+		}
+	case 'G':
+		c.SetOut(wire.AppendCopyFail(c.Out(), "the statement failed on another shard"))
+		if err := c.Flush(); err != nil {
+			return err
+		}
+	case 'S':
+		if err := r.param(c); err != nil {
+			return err
+		}
+	}
+	return c.Drop()
+}
