@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -82,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	cfg.Shards = nil
 	for i, s := range c.Servers {
 		cfg.Shards = append(cfg.Shards, configs.Shard{Name: shardName(i), Weight: 1, Home: i == 0,
-			Servers: []configs.ServerURL{configs.ServerURL(s.URL(User, Database))}})
+			Servers: []configs.ServerURL{serverURL(s)}})
 	}
 	c.Config = &cfg
 	fmt.Fprintln(o.Progress, "starting the gateway")
@@ -93,6 +94,29 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, fmt.Errorf("starting the gateway: %w", err)
 	}
 	return c, nil
+}
+
+// maxSocketPath is what fits into a Unix socket's address, with the name that
+// PostgreSQL adds to the folder, on every system (sun_path).
+const maxSocketPath = 80
+
+// socketDir is where the servers listen besides loopback: the gateway reaches them
+// there at less cost. It is "" when the data are in too deep a folder.
+func socketDir(dir string) string {
+	abs, err := filepath.Abs(filepath.Join(dir, "sockets"))
+	if err != nil || len(abs) > maxSocketPath {
+		return ""
+	}
+	return abs
+}
+
+// serverURL is how the gateway reaches a server.
+func serverURL(s *localpg.Server) configs.ServerURL {
+	if s.SocketDir() == "" {
+		return configs.ServerURL(s.URL(User, Database))
+	}
+	q := url.Values{"host": {s.SocketDir()}, "port": {strconv.Itoa(s.Port())}}
+	return configs.ServerURL("postgres://" + User + "@/" + Database + "?" + q.Encode())
 }
 
 func shardName(i int) string { return "s" + strconv.Itoa(i+1) }
@@ -165,7 +189,7 @@ func (c *Cluster) startServers(ctx context.Context, o Options) error {
 				settings[k] = v
 			}
 			c.Servers[i], errs[i] = localpg.Start(ctx, localpg.Options{Dir: dir, Name: shardName(i), OSUser: o.OSUser,
-				Superuser: User, Install: install, Unsafe: o.Unsafe, Template: o.Template, Settings: settings})
+				Superuser: User, SocketDir: socketDir(c.dir), Install: install, Unsafe: o.Unsafe, Template: o.Template, Settings: settings})
 			if errs[i] == nil {
 				fmt.Fprintf(o.Progress, "  %s is up on port %d\n", shardName(i), c.Servers[i].Port())
 			}
