@@ -54,17 +54,8 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if pass {
 				err = r.translateParams(c, op.Params)
 			}
-		case 'n':
-			end = op.Kind == Describe
-			pass = pass && i == 0
-		case '1':
-			end = op.Kind == Parse
-			pass = pass && i == 0
-		case '2':
-			end = op.Kind == Bind
-			pass = pass && i == 0
-		case '3':
-			end = op.Kind == Close
+		case 'n', '1', '2', '3':
+			end = op.Kind == completed(h.Type)
 			pass = pass && i == 0
 		case 'C':
 			end = op.Kind == Execute
@@ -132,6 +123,20 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			return ended
 		}
 	}
+}
+
+// completed is the kind of operation that NoData, ParseComplete, BindComplete or
+// CloseComplete ends.
+func completed(typ byte) Kind {
+	switch typ {
+	case '1':
+		return Parse
+	case '2':
+		return Bind
+	case '3':
+		return Close
+	}
+	return Describe
 }
 
 // row deals with the rows at the head of c's input. done says that answer is to
