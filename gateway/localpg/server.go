@@ -252,6 +252,11 @@ func passing(err error) bool { return leaving(err) || errors.Is(err, ErrPortInUs
 // launch starts the postmaster once and waits until it accepts connections.
 func (s *Server) launch(ctx context.Context) error {
 	began := time.Now()
+	lock, err := s.lockDir(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	if err := configure(s.opts.Dir, &s.opts, s.user); err != nil {
 		return err
 	}
@@ -278,6 +283,38 @@ func (s *Server) launch(ctx context.Context) error {
 	s.run, s.frozen = p, false
 	s.opts.Logger.Info("PostgreSQL is up", "name", s.opts.Name, "port", s.port, "pid", p.pid(), "took", time.Since(began))
 	return nil
+}
+
+// lockDir lets one launch at a time into the data directory, from before it writes the settings until its postmaster
+// holds the directory by postmaster.pid, so that none writes settings under the server of another. Closing the file
+// gives the lock back, as the end of this process does.
+func (s *Server) lockDir(ctx context.Context) (*os.File, error) {
+	f, err := os.Open(s.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(&os.PathError{Op: "flock", Path: s.opts.Dir, Err: err}, f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("another start is under way in %s: %w", s.opts.Dir, context.Cause(ctx)), f.Close())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	pid, err := Running(s.opts.Dir)
+	if err == nil && pid != 0 {
+		err = &RunningError{Dir: s.opts.Dir, PID: pid}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // awaitReady waits until the server has written into its lock file that it accepts connections, which is what pg_ctl
