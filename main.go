@@ -84,6 +84,7 @@ func (d *devCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	gateway.UseProcessors(cfg.Processors)
 	log := logger(cfg, os.Stderr)
 	c, err := dev.Start(ctx, dev.Options{Shards: d.Shards, Dir: dir, Config: cfg, OSUser: d.User, Progress: os.Stdout, Log: log})
 	if err != nil {
@@ -165,6 +166,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	warn(cfg)
+	gateway.UseProcessors(cfg.Processors)
 	log := logger(cfg, os.Stderr)
 	g, err := gateway.Start(ctx, cfg, log)
 	if err != nil {

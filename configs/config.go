@@ -54,6 +54,11 @@ type Config struct {
 	// Bounds on what clients may use of the gateway and of the shards.
 	Limits Limits `yaml:"limits"`
 
+	// How many processors the gateway uses at once. 0 means half of those that it
+	// may use, one at least: the system's network code is kept busy by it as well.
+	// The environment variable `GOMAXPROCS` has the last word.
+	Processors int `yaml:"processors" default:"0" min:"0" max:"1024"`
+
 	// Encryption of client connections. Toward the shards, `sslmode` and its
 	// companions in each server's URL say what is wanted.
 	TLS TLS `yaml:"tls"`

@@ -21,6 +21,7 @@ import (
 
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/configs"
+	"github.com/shardgate/shardgate/gateway"
 	"github.com/shardgate/shardgate/gateway/dev"
 	"github.com/shardgate/shardgate/gateway/localpg"
 )
@@ -147,6 +148,7 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 	if f.options.Unsafe {
 		template = localpg.NewTemplate(filepath.Join(f.root, "template"))
 	}
+	gateway.UseProcessors(cfg.Processors)
 	f.cluster, err = dev.Start(ctx, dev.Options{Shards: f.options.Shards, Dir: filepath.Join(f.root, "cluster"), Config: cfg,
 		Unsafe: f.options.Unsafe, Template: template, Settings: settings, Progress: os.Stderr, Log: log})
 	if err != nil {
