@@ -1,13 +1,15 @@
 package planner
 
 import (
-	"slices"
-
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/shardgate/shardgate/planner/sqltext"
 )
+
+// The walk over a statement's tree. What names mean in it is in scope.go, what
+// its conditions say in facts.go, and where the statement may run for that is
+// decided in route.go and select.go.
 
 // analysis is what is found out about one statement while its tree is walked.
 type analysis struct {
@@ -50,66 +52,6 @@ type leaf struct {
 	rte   *rte
 	facts *facts
 	level *level
-}
-
-// rte is an entry of a FROM clause.
-type rte struct {
-	name    string
-	aliased bool
-	table   *Table   // nil unless it is a sharded or reference table
-	view    *Table   // a view over local tables
-	columns []string // by position, as they are visible; nil when unknown
-	leaf    *leaf
-}
-
-// level is one query level: its FROM entries are visible to its expressions and
-// to the levels nested in it.
-type level struct {
-	parent  *level
-	rtes    []*rte
-	ctes    map[string]bool
-	merged  map[string]column // columns merged by USING; the zero column where neither side has the value
-	hidden  bool              // NATURAL has merged columns that are not known: no unqualified name is certain
-	rows    bool              // the query in it gives the rows of an INSERT
-	unnamed bool              // an entry has a name that is not known: no qualified name of a level outside is certain
-}
-
-// scope is the part of a level that some of its FROM entries make up: what ON
-// and LATERAL see of it. A name that only other entries have is one of the levels
-// around it.
-func (l *level) scope(rtes []*rte) *level {
-	s := &level{parent: l.parent, rtes: slices.Clone(rtes), ctes: l.ctes, hidden: l.hidden, unnamed: l.unnamed}
-	for name, c := range l.merged {
-		if c.rte == nil || slices.Contains(s.rtes, c.rte) {
-			if s.merged == nil {
-				s.merged = map[string]column{}
-			}
-			s.merged[name] = c
-		}
-	}
-	return s
-}
-
-// column is one column of an entry.
-type column struct {
-	rte *rte
-	n   int
-}
-
-// facts are conditions that hold for every row that matters at a place in the
-// query: a row of a table for which they don't hold can be left out there
-// without changing the answer.
-type facts struct {
-	outer *facts
-	equal [][2]column
-	pins  []factPin
-}
-
-// factPin says that a column has one of some values.
-type factPin struct {
-	column column
-	keys   []Value
-	array  *Value
 }
 
 // refuse stops the planning of the statement. It is recovered by Plan.
@@ -221,15 +163,6 @@ func (a *analysis) missing(rv *pg.RangeVar) *Refusal {
 func gatewayOwn() *Refusal {
 	return &Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
 		Detail: "The schema holds what the gateways keep on the shards."}
-}
-
-func (l *level) cte(name string) bool {
-	for ; l != nil; l = l.parent {
-		if l.ctes[name] {
-			return true
-		}
-	}
-	return false
 }
 
 // position turns a byte offset into PostgreSQL's position: characters from 1.
@@ -372,203 +305,6 @@ func (a *analysis) nested(n *pg.Node) {
 			a.param(v)
 		}
 	})
-}
-
-// equate notes that two columns are equal, if their types compare by hash.
-func (f *facts) equate(x, y column) {
-	fx, fy := x.family(), y.family()
-	if fx != familyNone && fx == fy && x.bytewise() && y.bytewise() {
-		f.equal = append(f.equal, [2]column{x, y})
-	}
-}
-
-func (c column) family() family {
-	if c.rte == nil || c.rte.table == nil || c.n >= len(c.rte.table.Columns) {
-		return familyNone
-	}
-	return familyOfOID(c.rte.table.Columns[c.n].Type)
-}
-
-// bytewise says whether values of the column that are equal have the same bytes.
-func (c column) bytewise() bool {
-	switch c.family() {
-	case familyText, familyBpchar:
-		return c.rte.table.Columns[c.n].Deterministic
-	}
-	return true
-}
-
-// collect adds what a condition, which holds, says of columns.
-func (a *analysis) collect(n *pg.Node, lvl *level, f *facts) {
-	if n == nil {
-		return
-	}
-	if b := n.GetBoolExpr(); b != nil {
-		switch b.Boolop {
-		case pg.BoolExprType_AND_EXPR:
-			for _, x := range b.Args {
-				a.collect(x, lvl, f)
-			}
-		case pg.BoolExprType_OR_EXPR:
-			a.collectOr(b.Args, lvl, f)
-		}
-		return
-	}
-	e := n.GetAExpr()
-	if e == nil || len(e.Name) != 1 || str(e.Name[0]) != "=" {
-		return
-	}
-	switch e.Kind {
-	case pg.A_Expr_Kind_AEXPR_OP:
-		if l, r := e.Lexpr.GetRowExpr(), e.Rexpr.GetRowExpr(); l != nil && r != nil && len(l.Args) == len(r.Args) {
-			for i := range l.Args {
-				a.collectEqual(l.Args[i], r.Args[i], lvl, f)
-			}
-			return
-		}
-		a.collectEqual(e.Lexpr, e.Rexpr, lvl, f)
-	case pg.A_Expr_Kind_AEXPR_IN:
-		if c, ok := a.column(e.Lexpr, lvl); ok {
-			if keys, ok := a.values(e.Rexpr.GetList().GetItems(), c.family()); ok {
-				f.pins = append(f.pins, factPin{column: c, keys: keys})
-			}
-		}
-	case pg.A_Expr_Kind_AEXPR_OP_ANY:
-		if c, ok := a.column(e.Lexpr, lvl); ok {
-			a.collectAny(c, e.Rexpr, f)
-		}
-	}
-}
-
-// collectAny reads column = ANY(array).
-func (a *analysis) collectAny(c column, array *pg.Node, f *facts) {
-	elem := uint32(0)
-	if tc := array.GetTypeCast(); tc != nil && len(tc.TypeName.GetArrayBounds()) == 1 {
-		elem = typeOID(tc.TypeName)
-		if familyOfOID(elem) != c.family() || len(tc.TypeName.Typmods) > 0 {
-			return
-		}
-		if p := tc.Arg.GetParamRef(); p != nil {
-			a.paramNodes[p] = c.family()
-		}
-		array = tc.Arg
-	}
-	if arr := array.GetAArrayExpr(); arr != nil {
-		if keys, ok := a.values(arr.Elements, c.family()); ok {
-			f.pins = append(f.pins, factPin{column: c, keys: keys})
-		}
-		return
-	}
-	switch {
-	case array.GetParamRef() != nil:
-		p := array.GetParamRef()
-		declared := elem
-		if p.Number < 1 {
-			return
-		}
-		if oid := a.declared(int(p.Number) - 1); oid != 0 {
-			if declared = elementOID(oid); familyOfOID(declared) != c.family() {
-				return
-			}
-		}
-		a.paramNodes[p] = c.family()
-		f.pins = append(f.pins, factPin{column: c, array: &Value{Source: FromParam, Index: int(p.Number) - 1, Type: declared}})
-	case array.GetAConst().GetSval() != nil:
-		if v, ok := a.literal(array.GetAConst(), c.family()); ok {
-			f.pins = append(f.pins, factPin{column: c, array: &v})
-		}
-	}
-}
-
-// collectOr reads an OR whose branches all pin the same column.
-func (a *analysis) collectOr(branches []*pg.Node, lvl *level, f *facts) {
-	var merged *factPin
-	for _, b := range branches {
-		one := &facts{}
-		a.collect(b, lvl, one)
-		if len(one.pins) != 1 || one.pins[0].array != nil || merged != nil && merged.column != one.pins[0].column {
-			return
-		}
-		if merged == nil {
-			merged = &factPin{column: one.pins[0].column}
-		}
-		merged.keys = append(merged.keys, one.pins[0].keys...)
-	}
-	f.pins = append(f.pins, *merged)
-}
-
-func (a *analysis) collectEqual(l, r *pg.Node, lvl *level, f *facts) {
-	lc, lok := a.column(l, lvl)
-	rc, rok := a.column(r, lvl)
-	switch {
-	case lok && rok:
-		f.equate(lc, rc)
-	case lok:
-		if v, ok := a.value(r, lc.family()); ok {
-			f.pins = append(f.pins, factPin{column: lc, keys: []Value{v}})
-		}
-	case rok:
-		if v, ok := a.value(l, rc.family()); ok {
-			f.pins = append(f.pins, factPin{column: rc, keys: []Value{v}})
-		}
-	}
-}
-
-// column resolves a column reference; ok only when it is certain which column
-// of which table it is.
-func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
-	ref := n.GetColumnRef()
-	if ref == nil {
-		return column{}, false
-	}
-	var names []string
-	for _, f := range ref.Fields {
-		if f.GetString_() == nil {
-			return column{}, false
-		}
-		names = append(names, str(f))
-	}
-	for l := lvl; l != nil; l = l.parent {
-		if len(names) == 1 {
-			if c, ok := l.merged[names[0]]; ok {
-				return c, c.rte != nil
-			}
-			var found column
-			unknown := l.hidden
-			for _, e := range l.rtes {
-				if e.columns == nil {
-					unknown = true
-				} else if i := slices.Index(e.columns, names[0]); i >= 0 {
-					if found.rte != nil {
-						return column{}, false
-					}
-					found = column{e, i}
-				}
-			}
-			if found.rte != nil {
-				return found, found.rte.table != nil && !l.hidden
-			}
-			if unknown {
-				return column{}, false
-			}
-			continue
-		}
-		if len(names) > 3 {
-			return column{}, false
-		}
-		table, name := names[len(names)-2], names[len(names)-1]
-		for _, e := range l.rtes {
-			if e.name != table || len(names) == 3 && (e.aliased || e.table == nil || e.table.Schema != names[0]) {
-				continue
-			}
-			i := slices.Index(e.columns, name)
-			return column{e, i}, i >= 0 && e.table != nil
-		}
-		if l.unnamed {
-			return column{}, false
-		}
-	}
-	return column{}, false
 }
 
 // exprs and expr look for subqueries, functions and parameters in expressions.

@@ -1,0 +1,137 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// A column counts as one of a table's only where the rules of names leave no
+// doubt: a reference that may mean something else is left unresolved, and nothing
+// is then concluded from it.
+
+// level is one query level: its FROM entries are visible to its expressions and
+// to the levels nested in it.
+type level struct {
+	parent  *level
+	rtes    []*rte
+	ctes    map[string]bool
+	merged  map[string]column // columns merged by USING; the zero column where neither side has the value
+	hidden  bool              // NATURAL has merged columns that are not known: no unqualified name is certain
+	rows    bool              // the query in it gives the rows of an INSERT
+	unnamed bool              // an entry has a name that is not known: no qualified name of a level outside is certain
+}
+
+// scope is the part of a level that some of its FROM entries make up: what ON
+// and LATERAL see of it. A name that only other entries have is one of the levels
+// around it.
+func (l *level) scope(rtes []*rte) *level {
+	s := &level{parent: l.parent, rtes: slices.Clone(rtes), ctes: l.ctes, hidden: l.hidden, unnamed: l.unnamed}
+	for name, c := range l.merged {
+		if c.rte == nil || slices.Contains(s.rtes, c.rte) {
+			if s.merged == nil {
+				s.merged = map[string]column{}
+			}
+			s.merged[name] = c
+		}
+	}
+	return s
+}
+
+func (l *level) cte(name string) bool {
+	for ; l != nil; l = l.parent {
+		if l.ctes[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// rte is an entry of a FROM clause.
+type rte struct {
+	name    string
+	aliased bool
+	table   *Table   // nil unless it is a sharded or reference table
+	view    *Table   // a view over local tables
+	columns []string // by position, as they are visible; nil when unknown
+	leaf    *leaf
+}
+
+// column is one column of an entry.
+type column struct {
+	rte *rte
+	n   int
+}
+
+func (c column) family() family {
+	if c.rte == nil || c.rte.table == nil || c.n >= len(c.rte.table.Columns) {
+		return familyNone
+	}
+	return familyOfOID(c.rte.table.Columns[c.n].Type)
+}
+
+// bytewise says whether values of the column that are equal have the same bytes.
+func (c column) bytewise() bool {
+	switch c.family() {
+	case familyText, familyBpchar:
+		return c.rte.table.Columns[c.n].Deterministic
+	}
+	return true
+}
+
+// column resolves a column reference; ok only when it is certain which column
+// of which table it is.
+func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
+	ref := n.GetColumnRef()
+	if ref == nil {
+		return column{}, false
+	}
+	var names []string
+	for _, f := range ref.Fields {
+		if f.GetString_() == nil {
+			return column{}, false
+		}
+		names = append(names, str(f))
+	}
+	for l := lvl; l != nil; l = l.parent {
+		if len(names) == 1 {
+			if c, ok := l.merged[names[0]]; ok {
+				return c, c.rte != nil
+			}
+			var found column
+			unknown := l.hidden
+			for _, e := range l.rtes {
+				if e.columns == nil {
+					unknown = true
+				} else if i := slices.Index(e.columns, names[0]); i >= 0 {
+					if found.rte != nil {
+						return column{}, false
+					}
+					found = column{e, i}
+				}
+			}
+			if found.rte != nil {
+				return found, found.rte.table != nil && !l.hidden
+			}
+			if unknown {
+				return column{}, false
+			}
+			continue
+		}
+		if len(names) > 3 {
+			return column{}, false
+		}
+		table, name := names[len(names)-2], names[len(names)-1]
+		for _, e := range l.rtes {
+			if e.name != table || len(names) == 3 && (e.aliased || e.table == nil || e.table.Schema != names[0]) {
+				continue
+			}
+			i := slices.Index(e.columns, name)
+			return column{e, i}, i >= 0 && e.table != nil
+		}
+		if l.unnamed {
+			return column{}, false
+		}
+	}
+	return column{}, false
+}
