@@ -199,6 +199,11 @@ type Limits struct {
 	// Length of one SQL statement.
 	StatementBytes Bytes `yaml:"statement_bytes" default:"16MiB" min:"1KiB" max:"1GiB"`
 
+	// Rows that one SELECT may bring together on one shard, because their tables
+	// are not joined by their keys or for the like; beyond it, the statement fails
+	// with SQLSTATE 53400.
+	GatherBytes Bytes `yaml:"gather_bytes" default:"1GiB" min:"64KiB" max:"1024GiB"`
+
 	// Plans kept for statements that come again.
 	PlanCacheEntries int `yaml:"plan_cache_entries" default:"5000" min:"1" max:"1000000"`
 

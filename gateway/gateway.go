@@ -93,7 +93,8 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	if err != nil {
 		return nil, err
 	}
-	g.host = &session.Host{Pools: g.pools, Register: register, Catalog: cat, Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements}
+	g.host = &session.Host{Pools: g.pools, Register: register, Catalog: cat, Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements,
+		GatherBytes: int64(cfg.Limits.GatherBytes)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if _, err := register.Recover(ctx, recoveryGrace, log); err != nil {
 		log.Warn("some distributed transactions can't be finished yet", "error", err)

@@ -17,10 +17,13 @@ type analysis struct {
 	text string
 	lits []sqltext.Literal
 
-	leaves []*leaf  // uses of sharded tables
-	refs   []*Table // uses of reference tables
-	locals []string // uses of relations that only the home shard has
-	seen   int      // RangeVars accounted for; see complete
+	leaves  []*leaf               // uses of sharded tables
+	refs    []*Table              // uses of reference tables
+	locals  []string              // uses of relations that only the home shard has
+	seen    int                   // RangeVars accounted for; see complete
+	uses    []use                 // of relations in FROM clauses
+	toks    []sqltext.Token       // see tokens
+	sampled map[*pg.RangeVar]bool // uses with TABLESAMPLE
 
 	writes       bool // rows may be changed by a function or a nested statement
 	taints       bool
@@ -116,6 +119,7 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 		return e
 	}
 	t := a.env.find(rv.Schemaname, rv.Relname)
+	a.uses = append(a.uses, use{rv, t, e})
 	if t == nil {
 		a.locals = append(a.locals, rv.Relname)
 		return e

@@ -72,7 +72,7 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		if _, r := a.scatterFrom(from, e.leaf); r != nil {
 			return nil, nil, r
 		}
-		return &Broadcast{Merge: Concat}, e.leaf, nil
+		return &Broadcast{Merge: Concat}, e.leaf, a.multi()
 	})
 	if r, ok := node.(*Route); ok {
 		r.KeyChange = moved

@@ -22,7 +22,7 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 	}
 	for _, c := range strings.Split(columns, ", ") {
 		words := strings.Fields(c)
-		col := Column{Name: words[0], Type: columnTypes[words[1]], Deterministic: true}
+		col := Column{Name: words[0], Type: columnTypes[words[1]], Deterministic: true, Scalar: words[1] != "citext"}
 		for _, w := range words[2:] {
 			switch w {
 			case "now":
@@ -36,7 +36,7 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 			case "generated":
 				col.Generated = true
 			case "nocase":
-				col.Deterministic = false
+				col.Deterministic, col.Collated = false, true
 			}
 		}
 		t.Columns = append(t.Columns, col)

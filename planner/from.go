@@ -89,8 +89,11 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		t := a.tree(s.Relation, lvl)
 		t.sees = lvl.scope(lvl.rtes[:len(lvl.rtes)-1])
 		a.unstable = "TABLESAMPLE"
-		if t.rte != nil && t.rte.leaf != nil && a.env.Shards > 1 {
-			refuse(unsupported("TABLESAMPLE of a sharded table is not supported yet", "Filter by the key, or sample with random() in WHERE."))
+		if rv := s.Relation.GetRangeVar(); rv != nil {
+			if a.sampled == nil {
+				a.sampled = map[*pg.RangeVar]bool{}
+			}
+			a.sampled[rv] = true
 		}
 		t.exprs = append(append(t.exprs, s.Args...), s.Repeatable)
 		return t

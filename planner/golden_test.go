@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
 )
 
 // TestPlans compares plans with the golden files: testdata/<kind>.txt holds
@@ -51,7 +53,9 @@ func TestPlans(t *testing.T) {
 			case err != nil:
 				return err.Error()
 			}
-			return st.String()
+			var sc sqltext.Scanner
+			_, lits, _ := sc.Normalize([]byte(d.Input))
+			return st.Render([]byte(d.Input), lits)
 		})
 	}
 }

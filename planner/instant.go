@@ -63,7 +63,7 @@ func spans(n Node) bool {
 	switch n := n.(type) {
 	case *Route:
 		return n.Else != nil
-	case *Scatter, *Broadcast, *Split:
+	case *Scatter, *Broadcast, *Split, *Gather:
 		return true
 	}
 	return false

@@ -10,10 +10,13 @@ import (
 )
 
 // String renders a plan as text, one fact a line and without a line feed at the
-// end: what EXPLAIN, the logs and the golden files show. It depends on nothing
-// but the plan, so that equal texts mean equal plans.
-func (s *Statement) String() string {
-	var r renderer
+// end. It depends on nothing but the plan, so that equal texts mean equal plans.
+func (s *Statement) String() string { return s.Render(nil, nil) }
+
+// Render is String for a plan of a known text: what EXPLAIN, the logs and the golden
+// files show.
+func (s *Statement) Render(text []byte, lits []sqltext.Literal) string {
+	r := renderer{text: text, lits: lits}
 	if s.Node == nil {
 		r.line("Undecided")
 	} else {
@@ -42,6 +45,8 @@ func (r *Refusal) Render() string {
 type renderer struct {
 	strings.Builder
 	depth int
+	text  []byte // that the plan was made for, if it is known
+	lits  []sqltext.Literal
 }
 
 func (r *renderer) line(format string, args ...any) {
@@ -74,6 +79,8 @@ func (r *renderer) node(n Node) {
 		})
 	case *Split:
 		r.split(n)
+	case *Gather:
+		r.gather(n)
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {
@@ -254,4 +261,35 @@ func (k ControlKind) String() string {
 		RollbackTo: "RollbackTo", Set: "Set", DiscardAll: "DiscardAll", Deallocate: "Deallocate",
 		Constraints: "Constraints", Empty: "Empty",
 	}[k]
+}
+
+func (r *renderer) gather(g *Gather) {
+	r.line("Gather")
+	r.below(func() {
+		for i := range g.Parts {
+			p := &g.Parts[i]
+			r.line("part %d, %s%s: %s", i+1, choose(p.Place == Pinned, "shards", p.Place.String()), when(p.Plain, ", plain"), r.sql(p.Query))
+			r.below(func() { r.pins(p.Pins) })
+		}
+		r.line("final: %s", r.sql(g.Final))
+	})
+}
+
+// sql renders a statement. The pieces of a text that isn't known are their anchors.
+func (r *renderer) sql(q SQL) string {
+	if r.text != nil {
+		return string(q.Append(nil, r.text, r.lits, func(dst []byte, n int) []byte { return fmt.Appendf(dst, "<part %d>", n+1) }))
+	}
+	var b strings.Builder
+	for _, p := range q {
+		switch {
+		case p.Part > 0:
+			fmt.Fprintf(&b, "<part %d>", p.Part)
+		case p.Own != "":
+			b.WriteString(p.Own)
+		default:
+			fmt.Fprintf(&b, "<%s to %s>", anchor(p.Start), anchor(p.End))
+		}
+	}
+	return b.String()
 }

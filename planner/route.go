@@ -159,8 +159,7 @@ func (a *analysis) spanning() *Refusal {
 func (a *analysis) multi() *Refusal {
 	switch {
 	case a.unknown != "":
-		return &Refusal{Code: "42883", Message: "function " + a.unknown + "() does not exist",
-			Hint: "If it was made a moment ago through another gateway, try again."}
+		return unknownFunction(a.unknown)
 	case a.clock != "":
 		return unsupported(a.clock+" would give another time on each shard", "Pass the time as a parameter.")
 	case a.shardOwn != "":

@@ -88,6 +88,10 @@ type Column struct {
 	// Deterministic is false for a text column whose collation may find
 	// different bytes equal. Such a column can't be a key.
 	Deterministic bool
+	// Scalar says that the type is PostgreSQL's own and no array, domain or
+	// composite type; Collated that the column has a collation other than the
+	// database's.
+	Scalar, Collated bool
 }
 
 // Table is a relation of the schema snapshot.

@@ -19,14 +19,23 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 		return node
 	}
 	if r := a.spanning(); r != nil {
-		refuse(r)
+		// No shard has all that is read, wherever the keys lead.
+		node, why := a.gather(n, r)
+		if why != nil {
+			refuse(why)
+		}
+		return node
 	}
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
 		merge, anchor, why := a.scatterSelect(sel)
-		if why != nil {
-			return nil, nil, why
+		if why == nil {
+			why = a.multi()
 		}
-		return &Scatter{Merge: merge}, anchor, nil
+		if why == nil {
+			return &Scatter{Merge: merge}, anchor, nil
+		}
+		node, why := a.gather(n, why)
+		return node, nil, why
 	})
 }
 
@@ -63,18 +72,13 @@ func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 		return &Route{Place: Pinned, Pins: pins}
 	}
 	other, anchor, r := otherwise()
-	if r == nil {
-		if m := a.multi(); m != nil {
-			other, r = nil, m
-		}
-	}
 	if ok {
 		route := &Route{Place: Pinned, Pins: pins, Else: other, Refusal: r}
 		if r != nil && !spreads(pins) {
 			route.Refusal = &Refusal{Code: "0A000",
 				Message: "the keys of this statement are on different shards, and it can't be run over several: " + r.Message, Hint: r.Hint}
 		}
-		if r == nil {
+		if r == nil && anchor != nil {
 			prune := pins[slices.Index(a.leaves, anchor)]
 			switch o := other.(type) {
 			case *Scatter:

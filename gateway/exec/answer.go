@@ -45,8 +45,11 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if op.Columns != nil && i == 0 {
 				err = r.describe(c, op.Columns)
 			}
-			if err == nil && pass && i == 0 {
+			if err == nil && (pass || op.Into != nil || op.Shape != nil) && i == 0 {
 				err = r.translate(c)
+			}
+			if err == nil && i == 0 {
+				err = r.keepShape(op, c)
 			}
 			pass = pass && i == 0
 			end = op.Kind == Describe
@@ -148,6 +151,21 @@ func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 		var body []byte
 		if body, err = c.Body(); err == nil {
 			op.Rows.Rows = append(op.Rows.Rows, pool.DecodeRow(body))
+			err = c.Drop()
+		}
+	case op.Into != nil:
+		if op.Columns != nil && !op.Columns.Plain() {
+			err = r.translateRow(c, op.Columns)
+		}
+		var body []byte
+		if err == nil {
+			body, err = c.Body()
+		}
+		if err == nil {
+			if e := op.Into.Row(body); e != nil {
+				r.fail(e)
+				return failed, true
+			}
 			err = c.Drop()
 		}
 	case op.Hidden || op.Merge == planner.First && op.Conn == nil && c != op.Conns[0]:

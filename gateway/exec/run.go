@@ -68,11 +68,23 @@ type Op struct {
 	Done func()
 	// Rows gets the rows of a Hidden query.
 	Rows *pool.Result
+	// Into gets the rows, and by a Describe before it their types; Shape gets the
+	// RowDescription of a Describe, whole. Both go with Hidden.
+	Into  Sink
+	Shape *[]byte
 	// Columns are the portal's: a Describe fills them, for the Execute.
 	Columns *Columns
 	// Params gets the types of a statement's parameters by a Describe, by the home
 	// shard's OIDs.
 	Params *[]uint32
+}
+
+// Sink takes rows that are not for the client.
+type Sink interface {
+	// Types tells the types of the columns, by the home shard's OIDs.
+	Types(oids []uint32)
+	// Row takes a row as it is in DataRow. It is valid during the call.
+	Row(body []byte) *wire.Error
 }
 
 // Runner runs the operations of one session. The zero value, with Client and

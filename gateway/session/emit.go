@@ -236,6 +236,9 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 // emitExecute executes a portal.
 func (s *Session) emitExecute(st *step) error {
 	p := st.portal
+	if _, ok := p.node.(*planner.Gather); ok {
+		return s.executeGather(st)
+	}
 	if s.tx != nil && p.prep.st.NoTransaction {
 		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))
 		return errStatementFailed

@@ -25,7 +25,7 @@ func (s *Session) extended() error {
 		return s.endSkip()
 	}
 	for {
-		whole, sync, err := s.gather()
+		whole, sync, err := s.collect()
 		if err != nil {
 			return err
 		}
@@ -77,9 +77,9 @@ func (s *Session) state() sessionState {
 	return stateReady
 }
 
-// gather reads the messages of one segment and resolves them. whole says that the
+// collect reads the messages of one segment and resolves them. whole says that the
 // segment is a whole batch: it begins after a Sync and ends with one.
-func (s *Session) gather() (whole, sync bool, err error) {
+func (s *Session) collect() (whole, sync bool, err error) {
 	s.client.Hold()
 	first := s.tx == nil && !s.inBatch
 	s.steps = s.steps[:0]

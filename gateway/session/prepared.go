@@ -47,6 +47,7 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
+	bind    []byte        // the Bind's body, of a Gather
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated

@@ -181,7 +181,7 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 		return true, s.relay(st, shards[0], frame)
 	}
 	if st.NoTransaction || !st.Writes && !st.HoldsSession && !st.SchemaChange && st.TempTable == "" {
-		return false, s.outside(st, node, shards, text, frame)
+		return false, s.outside(st, node, shards, text, lits, frame)
 	}
 	s.begin(false)
 	if err := s.inBlock(st, text, lits, true); err != nil {
@@ -227,7 +227,10 @@ func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
 
 // outside runs a statement on several shards outside a transaction block: it
 // only reads, or it can't be in one.
-func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text, frame []byte) error {
+func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, frame []byte) error {
+	if g, ok := node.(*planner.Gather); ok {
+		return s.gatherQuery(g, text, lits, false)
+	}
 	var conns []*pool.Conn
 	defer func() {
 		for _, c := range conns {
@@ -311,7 +314,7 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 		return errStatementFailed
 	}
 	hold := last && !s.tx.explicit
-	tag, err := s.runInBlock(st, node, shards, text, hold)
+	tag, err := s.runInBlock(st, node, shards, text, lits, hold)
 	if err != nil {
 		return err
 	}
@@ -368,7 +371,11 @@ func firstWord(text []byte) string {
 }
 
 // runInBlock sends a statement to its shards inside the block.
-func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, hold bool) (exec.Tag, error) {
+func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
+	if g, ok := node.(*planner.Gather); ok {
+		err := s.gatherQuery(g, text, lits, hold)
+		return s.run.Tag, err
+	}
 	var conns []*pool.Conn
 	for _, shard := range shards {
 		c, err := s.join(shard, st.Writes)

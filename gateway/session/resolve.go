@@ -89,6 +89,8 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, shards, err
 	case *planner.CopyIn:
 		return n, s.allShards(), nil
+	case *planner.Gather:
+		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)
 	case *planner.Cursor:

@@ -37,6 +37,8 @@ type Host struct {
 
 	// MaxPrepared bounds a client's prepared statements.
 	MaxPrepared int
+	// GatherBytes bounds the rows that a statement brings together on one shard.
+	GatherBytes int64
 
 	texts textTable
 }

@@ -152,6 +152,14 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		}
 		p.node = node
 		p.shards = append([]int(nil), shards...)
+		if _, ok := node.(*planner.Gather); ok {
+			p.bind = append([]byte(nil), st.body...)
+			if prep.typed == nil && prep.st.Params > 0 {
+				if err := s.inferTypes(prep); err != nil {
+					return err
+				}
+			}
+		}
 		if len(shards) > 1 {
 			p.formats = append([]int16(nil), s.bind.ResultFormats...)
 			p.targets = append([]uint8(nil), s.rowTargets...)

@@ -1,0 +1,307 @@
+package exec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// inlineBytes is how many bytes of rows travel with a final statement, as arrays
+// among its parameters. More go to temporary tables, which cost the shard writes to
+// its catalog.
+const inlineBytes = 64 << 10
+
+// analyzeRows is how many rows of a temporary table make it worth to let PostgreSQL
+// count what is in it, before it plans the final statement.
+const analyzeRows = 500
+
+// Gathering are the rows of a planner.Gather while they are brought together.
+type Gathering struct {
+	Parts []GatheredPart
+	// LimitBytes bounds the rows of all parts.
+	LimitBytes int64
+	// Open gets a connection for temporary tables that nobody else uses, by the
+	// first one. It belongs to the Gathering's owner, as Conn.
+	Open func() (*pool.Conn, *wire.Error)
+	// Make appends to the connection's output what makes the empty table of a part,
+	// up to and without Sync.
+	Make func(c *pool.Conn, part int, table string)
+	Conn *pool.Conn
+
+	bytes int64
+}
+
+// GatheredPart are the rows of one part: in memory, or in a temporary table.
+type GatheredPart struct {
+	g     *Gathering
+	index int
+	plan  *planner.Part
+	types []uint32
+	rows  []byte // as in DataRow, one behind the other
+	count int64
+	table string // the temporary table, once there is one
+}
+
+// NewGathering makes a Gathering of a plan's parts.
+func NewGathering(plan *planner.Gather) *Gathering {
+	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts))}
+	for i := range g.Parts {
+		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
+	}
+	return g
+}
+
+// Types is a Sink's.
+func (p *GatheredPart) Types(oids []uint32) { p.types = oids }
+
+// Row is a Sink's. The first rows are kept; when they are many, all go to a table.
+func (p *GatheredPart) Row(body []byte) *wire.Error {
+	p.count++
+	if p.g.bytes += int64(len(body)); p.g.bytes > p.g.LimitBytes {
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement needs in one place are more than %d bytes", p.g.LimitBytes).
+			WithDetail("The limit was reached by rows of %s.", p.plan.Table).
+			WithHint("Make limits.gather_bytes larger, or let the statement need fewer rows: by conditions, by joins over the keys of co-located tables, or by a reference table.")
+	}
+	if p.table == "" && p.g.bytes <= inlineBytes && p.inlines() {
+		p.rows = append(p.rows, body...)
+		return nil
+	}
+	if p.table == "" {
+		if e := p.spill(); e != nil {
+			return e
+		}
+	}
+	return p.copy(body)
+}
+
+// inlines says whether the rows can travel as arrays.
+func (p *GatheredPart) inlines() bool {
+	return p.plan.Plain && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
+}
+
+// copy sends rows to the temporary table. DataRow and COPY's binary format have the
+// same form of a row.
+func (p *GatheredPart) copy(rows []byte) *wire.Error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var head [5]byte
+	head[0] = 'd'
+	binary.BigEndian.PutUint32(head[1:], uint32(len(rows)+4))
+	c := p.g.Conn
+	if err := c.Send(head[:]); err != nil {
+		return asLost(err)
+	}
+	if err := c.Send(rows); err != nil {
+		return asLost(err)
+	}
+	return nil
+}
+
+// copyHeader begins COPY's binary format: signature, flags, length of an extension.
+var copyHeader = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+
+// spill makes the part's temporary table, and sends there what was kept.
+func (p *GatheredPart) spill() *wire.Error {
+	g := p.g
+	if g.Conn == nil {
+		c, e := g.Open()
+		if e != nil {
+			return e
+		}
+		g.Conn = c
+		c.SendQuery("BEGIN READ WRITE")
+		if _, e := readResult(c); e != nil {
+			return e
+		}
+	}
+	table := `pg_temp."shardgate ` + strconv.Itoa(p.index+1) + `"`
+	g.Make(g.Conn, p.index, table)
+	g.Conn.SetOut(wire.AppendSync(g.Conn.Out()))
+	g.Conn.Ready++
+	if _, e := readResult(g.Conn); e != nil {
+		return e
+	}
+	p.table = table
+	g.Conn.SendQuery("COPY " + table + " FROM STDIN (FORMAT binary)")
+	if err := g.Conn.Flush(); err != nil {
+		return asLost(g.Conn.Fail(err))
+	}
+	if e := awaitCopy(g.Conn); e != nil {
+		return e
+	}
+	if e := p.copy(copyHeader); e != nil {
+		return e
+	}
+	e := p.copy(p.rows)
+	p.rows = nil
+	return e
+}
+
+// awaitCopy reads the beginning of the answer to a COPY FROM STDIN.
+func awaitCopy(c *pool.Conn) *wire.Error {
+	for {
+		h, err := c.Peek()
+		if err != nil {
+			return asLost(c.Fail(err))
+		}
+		switch h.Type {
+		case 'G':
+			if err := c.Drop(); err != nil {
+				return asLost(c.Fail(err))
+			}
+			return nil
+		case 'E':
+			_, err := c.ReadResult()
+			return wire.AsError(err)
+		}
+		if err := c.Drop(); err != nil {
+			return asLost(c.Fail(err))
+		}
+	}
+}
+
+func readResult(c *pool.Conn) (*pool.Result, *wire.Error) {
+	if err := c.Flush(); err != nil {
+		return nil, asLost(c.Fail(err))
+	}
+	res, err := c.ReadResult()
+	if err != nil {
+		return nil, asLost(err)
+	}
+	return res, nil
+}
+
+// asLost is an error of a connection as the client is told of it.
+func asLost(err error) *wire.Error {
+	if lost, ok := err.(*pool.Lost); ok {
+		return lost.Wire()
+	}
+	return wire.AsError(err)
+}
+
+// End completes a part: all rows have come.
+func (p *GatheredPart) End() *wire.Error {
+	if p.table == "" && !p.inlines() {
+		if e := p.spill(); e != nil {
+			return e
+		}
+	}
+	if p.table == "" {
+		return nil
+	}
+	if e := p.copy([]byte{0xff, 0xff}); e != nil {
+		return e
+	}
+	c := p.g.Conn
+	c.SetOut(wire.AppendCopyDone(c.Out()))
+	if _, e := readResult(c); e != nil {
+		return e
+	}
+	if p.count < analyzeRows {
+		return nil
+	}
+	c.SendQuery("ANALYZE " + p.table)
+	_, e := readResult(c)
+	return e
+}
+
+// Source appends the part as an item of FROM, without an alias. Arrays that it needs
+// as parameters are numbered from *next, and their types appended to oids.
+func (p *GatheredPart) Source(dst []byte, next *int, oids []uint32) ([]byte, []uint32) {
+	if p.table != "" {
+		return append(dst, p.table...), oids
+	}
+	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
+	for i, t := range p.types {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", *next)
+		oids = append(oids, arrays[t])
+		*next++
+	}
+	dst = append(dst, ") AS _("...)
+	for i, name := range p.plan.Columns {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, planner.QuoteIdent(name)...)
+	}
+	return append(dst, "))"...), oids
+}
+
+// Arrays returns the part's columns as arrays in binary, in the order of Source.
+func (p *GatheredPart) Arrays() [][]byte {
+	if p.table != "" {
+		return nil
+	}
+	out := make([][]byte, len(p.types))
+	for i, t := range p.types {
+		// As array_recv in PostgreSQL's arrayfuncs.c reads it: dimensions, whether
+		// there are NULLs, the elements' type; length and lower bound.
+		b := make([]byte, 0, 20+len(p.rows)/len(p.types))
+		if p.count == 0 {
+			b = binary.BigEndian.AppendUint32(b, 0)
+		} else {
+			b = binary.BigEndian.AppendUint32(b, 1)
+		}
+		b = binary.BigEndian.AppendUint32(b, 1)
+		b = binary.BigEndian.AppendUint32(b, t)
+		if p.count > 0 {
+			b = binary.BigEndian.AppendUint32(b, uint32(p.count))
+			b = binary.BigEndian.AppendUint32(b, 1)
+		}
+		out[i] = b
+	}
+	rows := p.rows
+	for range p.count {
+		rows = rows[2:]
+		for i := range out {
+			n := 4 + max(0, int(int32(binary.BigEndian.Uint32(rows))))
+			out[i] = append(out[i], rows[:n]...)
+			rows = rows[n:]
+		}
+	}
+	return out
+}
+
+// arrays are the array types of PostgreSQL's scalar types, by pg_type.dat.
+var arrays = map[uint32]uint32{
+	16: 1000, 17: 1001, 18: 1002, 20: 1016, 21: 1005, 23: 1007,
+	25: 1009, 26: 1028, 114: 199, 142: 143, 700: 1021, 701: 1022,
+	790: 791, 829: 1040, 774: 775, 869: 1041, 650: 651,
+	1042: 1014, 1043: 1015, 1082: 1182, 1083: 1183, 1114: 1115,
+	1184: 1185, 1186: 1187, 1266: 1270, 1560: 1561, 1562: 1563,
+	1700: 1231, 2950: 2951, 3802: 3807, 3614: 3643, 3615: 3645,
+}
+
+// keepShape keeps what an operation wants to know of the RowDescription at the head
+// of c's input.
+func (r *Runner) keepShape(op *Op, c *pool.Conn) error {
+	if op.Into == nil && op.Shape == nil {
+		return nil
+	}
+	body, err := c.Body()
+	if err != nil {
+		return err
+	}
+	if op.Shape != nil {
+		*op.Shape = append(binary.BigEndian.AppendUint32([]byte{'T'}, uint32(len(body)+4)), body...)
+		return nil
+	}
+	if err := wire.DecodeRowDescription(body, &r.desc); err != nil {
+		return err
+	}
+	oids := make([]uint32, r.desc.Len())
+	for i := range oids {
+		oids[i] = r.desc.TypeOID(i)
+	}
+	op.Into.Types(oids)
+	return nil
+}

@@ -1,0 +1,310 @@
+package session
+
+import (
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// gathering is a planner.Gather under way.
+type gathering struct {
+	*exec.Gathering
+	plan *planner.Gather
+	text []byte
+	lits []sqltext.Literal
+	// Of the extended protocol; nil or empty for a simple Query, which has no
+	// parameters, and whose RowDescription is the client's to get.
+	prep  *prepared
+	bind  *wire.Bind
+	types []uint32 // of the parameters
+	// hold keeps the CommandComplete from the client: s.run.Tag has it.
+	hold bool
+	// conn gets the connection to a shard on which the statement reads there. used
+	// are those that it has given.
+	conn func(shard int) (*pool.Conn, error)
+	used []*pool.Conn
+}
+
+// gatherPortal is the name of the gateway's own portals.
+const gatherPortal = "shardgate"
+
+// gather carries out a Gather: the rows are brought together, and the client gets
+// the answer to the final statement. What was emitted before has been run. The error
+// is one of the client's connection; another is told to the client, and in s.run.Failed.
+func (s *Session) gather(g *gathering) error {
+	g.Gathering = exec.NewGathering(g.plan)
+	g.LimitBytes = s.host.GatherBytes
+	g.Open = func() (*pool.Conn, *wire.Error) { return s.scratch() }
+	g.Make = func(c *pool.Conn, part int, table string) {
+		sql := append([]byte("CREATE TEMPORARY TABLE "+table+" ON COMMIT DROP AS "), g.query(part)...)
+		s.sendPart(c, g, append(sql, " WITH NO DATA"...))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	defer func() {
+		if g.Conn != nil {
+			s.endScratch(g.Conn)
+		}
+	}()
+	s.run.Failed = nil
+	var shape []byte
+	if err := s.fetch(g, &shape); err != nil || s.run.Failed != nil {
+		return err
+	}
+	for i := range g.Parts {
+		if e := g.Parts[i].End(); e != nil {
+			s.failGather(e)
+			return nil
+		}
+	}
+	return s.final(g, shape)
+}
+
+// failGather tells the client of an error that no shard's answer to it holds.
+func (s *Session) failGather(e *wire.Error) {
+	s.run.Failed = e
+	s.tell(e)
+}
+
+// fetch asks the shards for the rows of all parts, and reads them.
+func (s *Session) fetch(g *gathering, shape *[]byte) error {
+	home, err := g.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	if g.prep == nil {
+		home.SetOut(wire.AppendParse(home.Out(), "", g.text, nil))
+		home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
+		home.Unnamed = 0
+		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: shape})
+	}
+	for i := range g.Parts {
+		shards, err := s.partShards(&g.plan.Parts[i])
+		if err != nil {
+			s.run.Run(false)
+			s.failGather(asError(err))
+			return nil
+		}
+		var conns []*pool.Conn
+		for _, shard := range shards {
+			c, err := g.on(shard)
+			if err != nil {
+				s.run.Run(false)
+				s.failGather(asError(err))
+				return nil
+			}
+			conns = append(conns, c)
+		}
+		sql := g.query(i)
+		for _, c := range conns {
+			s.sendPart(c, g, sql)
+			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		}
+		cols := &exec.Columns{}
+		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
+		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	}
+	s.syncUsed(g)
+	return s.run.Run(false)
+}
+
+// on gets the connection to a shard on which the statement reads there.
+func (g *gathering) on(shard int) (*pool.Conn, error) {
+	for _, c := range g.used {
+		if c.Shard.Index == shard {
+			return c, nil
+		}
+	}
+	c, err := g.conn(shard)
+	if err == nil {
+		g.used = append(g.used, c)
+	}
+	return c, err
+}
+
+// syncUsed ends what was sent on every connection.
+func (s *Session) syncUsed(g *gathering) {
+	for _, c := range g.used {
+		c.SetOut(wire.AppendSync(c.Out()))
+		c.Ready++
+		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+	}
+}
+
+// partShards are the shards that have a part's rows.
+func (s *Session) partShards(p *planner.Part) ([]int, error) {
+	switch p.Place {
+	case planner.Home:
+		return s.onShard(s.host.Home), nil
+	case planner.Any:
+		return s.onShard(s.any()), nil
+	}
+	return s.prune(p.Pins)
+}
+
+// query is the statement that gives a part's rows on a shard.
+func (g *gathering) query(part int) []byte {
+	return g.plan.Parts[part].Query.Append(nil, g.text, g.lits, nil)
+}
+
+// sendPart parses and binds a statement of the gateway's own with the client's
+// parameters. Its result is in binary.
+func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte) {
+	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
+	c.Unnamed = 0
+	s.sendBind(c, g, nil, []int16{wire.FormatBinary})
+}
+
+// sendBind binds the unnamed statement with the client's parameters, and with arrays
+// in binary behind them.
+func (s *Session) sendBind(c *pool.Conn, g *gathering, arrays [][]byte, formats []int16) {
+	var params [][]byte
+	var paramFormats []int16
+	if g.bind != nil {
+		for i := range g.bind.Params {
+			v, null := g.bind.Param(i)
+			if !null && v == nil {
+				v = []byte{}
+			}
+			params = append(params, v)
+			paramFormats = append(paramFormats, g.bind.ParamFormat(i))
+		}
+	}
+	for _, a := range arrays {
+		params = append(params, a)
+		paramFormats = append(paramFormats, wire.FormatBinary)
+	}
+	start := len(c.Out())
+	c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", paramFormats, params, formats))
+	if g.prep != nil {
+		s.ownParams(c, c.Out()[start:], g.prep, nil)
+	}
+}
+
+// final runs the client's statement over the rows.
+func (s *Session) final(g *gathering, shape []byte) error {
+	c := g.Conn
+	if c == nil {
+		c, _ = g.on(s.host.Home) // it was used before
+	}
+	next := len(g.types) + 1
+	oids := append([]uint32(nil), g.types...)
+	var arrays [][]byte
+	sql := g.plan.Final.Append(nil, g.text, g.lits, func(dst []byte, n int) []byte {
+		dst, oids = g.Parts[n].Source(dst, &next, oids)
+		arrays = append(arrays, g.Parts[n].Arrays()...)
+		return dst
+	})
+	var formats []int16
+	if g.bind != nil {
+		formats = g.bind.ResultFormats
+	}
+	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, oids)))
+	c.Unnamed = 0
+	s.sendBind(c, g, arrays, formats)
+	c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	c.SetOut(wire.AppendSync(c.Out()))
+	c.Ready++
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
+	if shape != nil {
+		s.run.Add(exec.Op{Kind: exec.Local, Answer: shape})
+	}
+	s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold})
+	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
+	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+	return s.run.Run(false)
+}
+
+// scratch gets a connection to the home shard for temporary tables, which has no
+// part in the client's transaction: one with temporary tables can't be prepared.
+func (s *Session) scratch() (*pool.Conn, *wire.Error) {
+	c, err := s.host.Pools.Pool(s.host.Home, s.role).Get()
+	if err != nil {
+		return nil, asError(err)
+	}
+	s.track(c)
+	if sql := s.vars.Change(c.Vars); sql != "" {
+		if _, err := c.Query(sql); err != nil {
+			s.endScratch(c)
+			return nil, asError(err)
+		}
+	}
+	c.Vars = s.vars
+	return c, nil
+}
+
+// endScratch gives such a connection back.
+func (s *Session) endScratch(c *pool.Conn) {
+	if !c.Broken && c.Ready == 0 && c.Status != 'I' {
+		if _, err := c.Query("ROLLBACK"); err != nil {
+			c.Broken = true
+		}
+	}
+	s.untrack(c)
+	c.Put()
+}
+
+// gatherQuery answers a simple Query.
+func (s *Session) gatherQuery(plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
+	g := &gathering{plan: plan, text: text, lits: lits, hold: hold}
+	if s.tx != nil {
+		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, false) }
+		return s.gather(g)
+	}
+	g.conn = s.acquire
+	defer func() {
+		for _, c := range g.used {
+			s.release(c)
+		}
+	}()
+	return s.gather(g)
+}
+
+// executeGather executes a portal.
+func (s *Session) executeGather(st *step) error {
+	p := st.portal
+	if st.limit > 0 {
+		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for this statement over several shards yet").
+			WithHint("Execute it without a limit.")
+		return errStatementFailed
+	}
+	if p.begun {
+		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "SELECT", Counted: true}.Append(nil)})
+		return nil
+	}
+	p.begun = true
+	s.emitSyncs(false)
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	s.parsed = s.parsed[:0]
+	var bind wire.Bind
+	if err := wire.DecodeBind(p.bind, &bind); err != nil {
+		s.pendingErr = asError(err)
+		return errStatementFailed
+	}
+	v := &s.values
+	v.Text, v.Literals, v.Bind, v.ASCIIOnly = p.prep.text, p.prep.lits, &bind, s.asciiOnly()
+	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(),
+		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, false) }}
+	return s.gather(g)
+}
+
+// paramTypes are the types of all parameters, as far as they are known.
+func (p *prepared) paramTypes() []uint32 {
+	if p.typed != nil {
+		return p.typed
+	}
+	return p.oids
+}

@@ -1,0 +1,268 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Gather brings the rows of relations to one shard, and runs the client's statement
+// over them there. It answers what no other plan does: the statement is PostgreSQL's
+// own to run, with all of its rows at hand.
+type Gather struct {
+	Parts []Part
+	// Final is the client's statement with the parts in the place of its relations.
+	Final SQL
+}
+
+// Part is a relation that a Gather reads: the rows that a query gives on its shards.
+type Part struct {
+	Place Place // Pinned: all shards, or those of Pins
+	Pins  []Pin
+	Query SQL
+	// Columns are the names of the query's columns, which differ.
+	Columns []string
+	// Plain says that the columns' values, without types and collations of the
+	// user's own, mean the same in an array as in a table.
+	Plain bool
+	// Table is the relation that is read, for messages.
+	Table string
+}
+
+func (*Gather) kind() string { return "Gather" }
+
+// use is one use of a relation in a statement.
+type use struct {
+	rv    *pg.RangeVar
+	table *Table // nil for one that is not in the snapshot
+	rte   *rte
+}
+
+// gather plans a SELECT by bringing every relation that it reads to one shard. why
+// is the reason for which it is not run in another way.
+func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
+	if r := a.notGathered(); r != nil {
+		return nil, r
+	}
+	w := a.wanted(n)
+	g := &Gather{}
+	var edits []edit
+	parts := map[string]int{}
+	for _, u := range a.uses {
+		p, r := a.part(u, w)
+		if r != nil {
+			return nil, r
+		}
+		key := fmt.Sprint(p.Place, p.Pins, p.Query)
+		i, ok := parts[key]
+		if !ok {
+			i = len(g.Parts)
+			parts[key] = i
+			g.Parts = append(g.Parts, p)
+		}
+		if a.sampled[u.rv] {
+			g.Parts[i].Plain = false
+		}
+		if edits, ok = a.replaceRelation(edits, u, i); !ok {
+			return nil, why
+		}
+	}
+	edits = a.dropSchemas(edits, n)
+	var ok bool
+	if g.Final, ok = a.edited(byteRange{0, len(a.text)}, edits); !ok {
+		return nil, why
+	}
+	return g, nil
+}
+
+// notGathered says why a SELECT can't be run over rows that were brought elsewhere.
+func (a *analysis) notGathered() *Refusal {
+	switch {
+	case a.nestedDML != "":
+		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
+	case a.opaque != "":
+		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+	case len(a.locks) > 0:
+		return unsupported("FOR UPDATE or SHARE of a query whose rows have to be brought together is not supported yet", "Lock the rows by a statement of their own: SELECT ... FROM table WHERE ... FOR UPDATE.")
+	case a.home != "":
+		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
+	case a.unknown != "":
+		return unknownFunction(a.unknown)
+	case a.shardOwn != "":
+		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+	case a.writes:
+		return unsupported("a function that may change rows can't be called in a query whose rows have to be brought together yet",
+			"Declare the function STABLE or IMMUTABLE if it changes nothing.")
+	case a.tokens() == nil:
+		return unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+	}
+	return nil
+}
+
+// wanted are the names that may be columns' in a statement: what has to be brought.
+type wanted struct {
+	all   bool
+	names map[string]bool // columns, and entries that are wanted whole
+}
+
+// wanted collects the columns that a statement may mean. It errs on the side of
+// more.
+func (a *analysis) wanted(n *pg.Node) *wanted {
+	w := &wanted{names: map[string]bool{}}
+	name := func(n *pg.Node) { w.names[str(n)] = true }
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *pg.ColumnRef:
+			last := v.Fields[len(v.Fields)-1]
+			w.all = w.all || len(v.Fields) == 1 && last.GetAStar() != nil
+			if len(v.Fields) > 1 && a.columnName(str(last)) {
+				name(last)
+				break
+			}
+			// An entry's name alone, or with a star or a function, is its whole row.
+			for _, f := range v.Fields {
+				name(f)
+			}
+		case *pg.A_Indirection:
+			for _, f := range v.Indirection {
+				name(f)
+			}
+		case *pg.JoinExpr:
+			w.all = w.all || v.IsNatural || v.Alias != nil || v.JoinUsingAlias != nil
+			for _, f := range v.UsingClause {
+				name(f)
+			}
+		}
+	})
+	return w
+}
+
+// columnName says whether a relation of the statement has a column of that name.
+func (a *analysis) columnName(name string) bool {
+	return slices.ContainsFunc(a.uses, func(u use) bool { return slices.Contains(u.rte.columns, name) })
+}
+
+// columns are the columns of a table that are wanted through an entry.
+func (w *wanted) columns(t *Table, u use) []string {
+	whole := w.all || w.names[u.rte.name] || len(u.rv.GetAlias().GetColnames()) > 0
+	var out []string
+	for i := range t.Columns {
+		if whole || w.names[t.Columns[i].Name] {
+			out = append(out, t.Columns[i].Name)
+		}
+	}
+	return out
+}
+
+// part plans how a relation's rows are read.
+func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
+	t := u.table
+	if t == nil {
+		if a.env.Temp[u.rv.Relname] && u.rv.Schemaname == "" {
+			q := own("SELECT * FROM pg_temp." + QuoteIdent(u.rv.Relname))
+			return Part{Place: Home, Query: q, Table: u.rv.Relname}, nil
+		}
+		return Part{}, unsupported("the system relation "+u.rv.Relname+" can't be combined with a distributed table yet", "Query the two separately.")
+	}
+	p := Part{Place: Home, Table: t.String(), Columns: w.columns(t, u), Plain: true}
+	switch t.Distribution {
+	case Sharded:
+		p.Place = Pinned
+		if pin, ok := a.pin(u.rte.leaf); ok {
+			p.Pins = []Pin{pin}
+		}
+	case Reference:
+		p.Place = Any
+	}
+	var list []string
+	for _, c := range p.Columns {
+		list = append(list, QuoteIdent(c))
+		p.Plain = p.Plain && t.Columns[t.Column(c)].plain()
+	}
+	if len(list) == 0 {
+		// The rows count, and nothing of them.
+		p.Columns = []string{"?column?"}
+		list = []string{"true"}
+	}
+	p.Query = own("SELECT " + strings.Join(list, ", ") + " FROM " + choose(u.rv.Inh, "", "ONLY ") + quoteTable(t))
+	return p, nil
+}
+
+// plain says whether a column's values mean the same when they travel in an array:
+// a scalar type of PostgreSQL's own, and no collation but the type's.
+func (c *Column) plain() bool { return c.Scalar && !c.Collated }
+
+// replaceRelation puts a part in the place of a relation's name.
+func (a *analysis) replaceRelation(edits []edit, u use, part int) ([]edit, bool) {
+	first := a.tokenAt(u.rv.Location)
+	if first < 0 {
+		return nil, false
+	}
+	toks := a.toks
+	end := a.nameEnd(first)
+	from, to := first, end
+	if a.is(from-1, '(') && a.keyword(from-2, "only") { // ONLY (name)
+		from, to = from-2, to+1
+	} else if a.keyword(from-1, "only") {
+		from--
+	}
+	if to < len(toks) && string(a.text[toks[to].Start:toks[to].End]) == "*" {
+		to++ // name *, an old way to say that its children are meant
+	}
+	with := SQL{{Part: part + 1}}
+	if u.rv.Alias == nil {
+		with = append(with, Piece{Own: " AS " + QuoteIdent(u.rv.Relname)})
+	}
+	if a.keyword(from-1, "table") { // TABLE name, in the place of a SELECT
+		t := toks[from-1]
+		edits = append(edits, edit{byteRange{int(t.Start), int(t.End)}, own("SELECT * FROM")})
+	}
+	return append(edits, edit{byteRange{int(toks[from].Start), int(toks[to-1].End)}, with}), true
+}
+
+// dropSchemas takes the schemas out of columns' names: what they name has another
+// now.
+func (a *analysis) dropSchemas(edits []edit, n *pg.Node) []edit {
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		ref, ok := m.Interface().(*pg.ColumnRef)
+		if !ok || len(ref.Fields) < 3 {
+			return
+		}
+		i := a.tokenAt(ref.Location)
+		last := i + 2*(len(ref.Fields)-2) // the token of the relation's name
+		if i < 0 || last >= len(a.toks) {
+			return
+		}
+		edits = append(edits, edit{byteRange{int(a.toks[i].Start), int(a.toks[last].Start)}, nil})
+	})
+	return edits
+}
+
+func unknownFunction(name string) *Refusal {
+	return &Refusal{Code: "42883", Message: "function " + name + "() does not exist",
+		Hint: "If it was made a moment ago through another gateway, try again."}
+}
+
+// gathers says whether a plan is, or may come to, a Gather.
+func gathers(n Node) bool {
+	switch n := n.(type) {
+	case *Route:
+		return n.Else != nil && gathers(n.Else)
+	case *Gather:
+		return true
+	}
+	return false
+}
+
+// tables are the names of the relations that a Gather reads.
+func (g *Gather) Tables() []string {
+	var out []string
+	for i := range g.Parts {
+		out = append(out, g.Parts[i].Table)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

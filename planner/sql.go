@@ -1,0 +1,121 @@
+package planner
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// SQL is a statement made of pieces of the client's text and of the planner's own.
+// The client's pieces are found by the literals before them, so that one plan serves
+// every text of its kind.
+type SQL []Piece
+
+// Piece is one piece of a SQL: Own, or the client's text from Start to End, or, if
+// Part is not 0, the rows of the Gather's part Part-1 as an item of FROM.
+type Piece struct {
+	Own        string
+	Start, End sqltext.Anchor
+	Part       int
+}
+
+// Append writes the statement. part writes a part as an item of FROM.
+func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, part func(dst []byte, n int) []byte) []byte {
+	for i := range q {
+		switch p := &q[i]; {
+		case p.Part > 0:
+			dst = part(dst, p.Part-1)
+		case p.Own != "":
+			dst = append(dst, p.Own...)
+		default:
+			dst = append(dst, text[p.Start.Offset(lits):p.End.Offset(lits)]...)
+		}
+	}
+	return dst
+}
+
+// own makes a SQL of the planner's own text.
+func own(text string) SQL { return SQL{{Own: text}} }
+
+// span makes a SQL of the client's text between two offsets, neither of which is
+// inside a literal.
+func (a *analysis) span(r byteRange) SQL {
+	return SQL{{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits)}}
+}
+
+// edit replaces a range of the client's text.
+type edit struct {
+	byteRange
+	with SQL
+}
+
+// edited makes a SQL of the client's text within a range, with some of it replaced.
+// Edits outside the range are left out. ok is false if two of them overlap.
+func (a *analysis) edited(r byteRange, edits []edit) (out SQL, ok bool) {
+	edits = slices.Clone(edits)
+	slices.SortStableFunc(edits, func(x, y edit) int { return cmp.Compare(x.start, y.start) })
+	at := r.start
+	for _, e := range edits {
+		if e.end < r.start || e.start > r.end {
+			continue
+		}
+		if e.start < at || e.end > r.end {
+			return nil, false
+		}
+		if e.start > at {
+			out = append(out, a.span(byteRange{at, e.start})...)
+		}
+		out = append(out, e.with...)
+		at = e.end
+	}
+	if at < r.end {
+		out = append(out, a.span(byteRange{at, r.end})...)
+	}
+	return out, true
+}
+
+// tokens are the tokens of the statement's text, nil if it can't be read.
+func (a *analysis) tokens() []sqltext.Token {
+	if a.toks == nil {
+		t := sqltext.NewTokens([]byte(a.text))
+		for {
+			tok, ok := t.Next()
+			if !ok {
+				break
+			}
+			a.toks = append(a.toks, tok)
+		}
+		if t.Err() != nil {
+			a.toks = nil
+		}
+	}
+	return a.toks
+}
+
+// tokenAt is the index of the token that begins at an offset, or -1.
+func (a *analysis) tokenAt(offset int32) int {
+	i, ok := slices.BinarySearchFunc(a.tokens(), offset, func(t sqltext.Token, o int32) int { return cmp.Compare(t.Start, o) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// is says whether token i is a punctuation mark.
+func (a *analysis) is(i int, c byte) bool {
+	return i >= 0 && i < len(a.toks) && a.toks[i].Is([]byte(a.text), c)
+}
+
+// keyword says whether token i is a keyword.
+func (a *analysis) keyword(i int, lower string) bool {
+	return i >= 0 && i < len(a.toks) && a.toks[i].IsKeyword([]byte(a.text), lower)
+}
+
+// nameEnd is the index behind a name of one or several parts that begins with
+// token i.
+func (a *analysis) nameEnd(i int) int {
+	for i++; a.is(i, '.') && i+1 < len(a.toks); i += 2 {
+	}
+	return i
+}
