@@ -39,6 +39,8 @@ var graph = map[string][]string{
 	"gateway/admin": append(below("gateway", "pool", "txn", "catalog", "exec", "session"), "gateway"),
 	"gateway/dev":   append(below("gateway", "pool", "txn", "catalog", "exec", "session"), "gateway", "gateway/localpg"),
 
+	"gateway/dev/devtest": {"configs", "gateway/dev", "gateway/localpg/pgtest"},
+
 	".": {"configs", "gateway", "gateway/admin", "gateway/dev", "wire"},
 
 	// What tests and measures the whole.

@@ -3,7 +3,6 @@ package docs_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 	"time"
 
 	"github.com/shardgate/shardgate/configs"
-	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/gateway/dev/devtest"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
@@ -71,19 +70,7 @@ func start(t *testing.T, args string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer stop()
-	c, err := dev.Start(ctx, dev.Options{Shards: 4, Dir: pgtest.Dir(t), Config: cfg, Unsafe: true,
-		Template: pgtest.Template(t), Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
-		defer stop()
-		c.Stop(ctx)
-	})
-	return c.URL()
+	return devtest.Start(t, 4, cfg).URL()
 }
 
 // transcript takes a session apart: what a reader types, and what psql prints when

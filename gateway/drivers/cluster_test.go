@@ -9,20 +9,16 @@ package drivers
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"net/url"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/shardgate/shardgate/configs"
 	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/gateway/dev/devtest"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
@@ -54,6 +50,19 @@ func (c target) with(pairs ...string) string {
 	}
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // libpq does not take a plus for a blank
 	return u.String()
+}
+
+// unusedKeys gives a script keys for its tables.
+type unusedKeys struct{ last int64 }
+
+// keys are n keys that nobody has used; with more than a few, they are on all shards.
+func (u *unusedKeys) keys(n int) []int64 {
+	out := make([]int64, n)
+	for i := range out {
+		u.last++
+		out[i] = u.last
+	}
+	return out
 }
 
 // TestDrivers runs every script. The servers are started once, and stopped when
@@ -99,25 +108,7 @@ func startCluster(t *testing.T) *dev.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	logged := &lockedBuffer{}
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer stop()
-	c, err := dev.Start(ctx, dev.Options{Shards: 4, Dir: filepath.Join(pgtest.Dir(t), "cluster"), Config: cfg, Unsafe: true,
-		Template: pgtest.Template(t), Log: slog.New(slog.NewTextHandler(logged, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the gateway's log:\n%s", logged)
-			for _, s := range c.Servers {
-				t.Logf("log of %s:\n%s", s.Name(), s.LogTail(40))
-			}
-		}
-		ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
-		defer stop()
-		c.Stop(ctx)
-	})
+	c := devtest.Start(t, 4, cfg)
 	// The shards give different OIDs to the types and tables that are made later.
 	for i, s := range c.Servers {
 		conn := connect(t, s.URL(dev.User, dev.Database))
@@ -128,24 +119,6 @@ func startCluster(t *testing.T) *dev.Cluster {
 		conn.Close(t.Context())
 	}
 	return c
-}
-
-// lockedBuffer is a log that is written and read at the same time.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // makeSchema makes the tables of a script: sharded ones, a reference table and a

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
 // moduleVersion is the version of a module that the test is built with.
@@ -25,12 +27,12 @@ func moduleVersion(path string) string {
 // pgxScript is the state of one run of testPgx.
 type pgxScript struct {
 	target
-	next int64 // the next key that is free
+	unusedKeys
 }
 
 func testPgx(t *testing.T, tg target) {
 	t.Logf("pgx %s, %s", moduleVersion("github.com/jackc/pgx/v5"), runtime.Version())
-	p := &pgxScript{target: tg, next: 1}
+	p := &pgxScript{target: tg}
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T)
@@ -44,21 +46,9 @@ func testPgx(t *testing.T, tg target) {
 	}
 }
 
-// keys are n keys that nobody has used; with more than a few, they are on all shards.
-func (p *pgxScript) keys(n int) []int64 {
-	out := make([]int64, n)
-	for i := range out {
-		out[i] = p.next
-		p.next++
-	}
-	return out
-}
-
 func (p *pgxScript) open(t *testing.T, pairs ...string) *pgx.Conn {
 	t.Helper()
-	conn := connect(t, p.with(append([]string{"search_path", p.schema}, pairs...)...))
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
+	return pgtest.Conn(t, p.with(append([]string{"search_path", p.schema}, pairs...)...))
 }
 
 // one reads the only value of a query.

@@ -19,12 +19,12 @@ import (
 // pqScript is the state of one run of testPq.
 type pqScript struct {
 	target
-	next int64
+	unusedKeys
 }
 
 func testPq(t *testing.T, tg target) {
 	t.Logf("lib/pq %s, %s", moduleVersion("github.com/lib/pq"), runtime.Version())
-	p := &pqScript{target: tg, next: 1}
+	p := &pqScript{target: tg}
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *sql.DB)
@@ -48,15 +48,6 @@ func (p *pqScript) open(t *testing.T, pairs ...string) *sql.DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
-}
-
-func (p *pqScript) keys(n int) []int64 {
-	out := make([]int64, n)
-	for i := range out {
-		out[i] = p.next
-		p.next++
-	}
-	return out
 }
 
 // queryer is a *sql.DB, *sql.Conn, *sql.Tx.

@@ -29,12 +29,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +41,7 @@ import (
 	"github.com/pmezard/go-difflib/difflib"
 
 	"github.com/shardgate/shardgate/configs"
-	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/gateway/dev/devtest"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
@@ -75,32 +73,20 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatal("no scripts", err)
 	}
-	server := pgtest.NewServer(t, nil)
-	targets := []func() target{func() target {
-		return target{name: "postgres", addr: hostPort(t, server.URL("postgres", "postgres")), url: server.URL("postgres", "postgres")}
-	}}
+	url := pgtest.NewServer(t, nil).URL("postgres", "postgres")
+	postgres := target{name: "postgres", addr: hostPort(t, url), url: url}
+	var gateways []target
 	if f := flag.Lookup("rewrite"); f == nil || f.Value.String() != "true" {
-		targets = append(targets,
-			func() target { return startGateway(t, 4, "gateway of 4 shards") },
-			func() target { return startGateway(t, 1, "gateway of 1 shard") })
-	}
-	started := make([]target, len(targets))
-	var wg sync.WaitGroup
-	for i, start := range targets {
-		wg.Go(func() { started[i] = start() })
-	}
-	wg.Wait()
-	if t.Failed() {
-		return
+		gateways = []target{startGateway(t, 4, "gateway of 4 shards"), startGateway(t, 1, "gateway of 1 shard")}
 	}
 	answers := map[string]string{} // PostgreSQL's, by the place in the scripts
 	t.Run("postgres", func(t *testing.T) {
 		for _, path := range scripts {
-			t.Run(filepath.Base(path), func(t *testing.T) { runScript(t, path, started[0], answers) })
+			t.Run(filepath.Base(path), func(t *testing.T) { runScript(t, path, postgres, answers) })
 		}
 	})
 	t.Run("gateways", func(t *testing.T) {
-		for _, tg := range started[1:] {
+		for _, tg := range gateways {
 			t.Run(tg.name, func(t *testing.T) {
 				t.Parallel()
 				for _, path := range scripts {
@@ -113,54 +99,23 @@ func TestScripts(t *testing.T) {
 
 // hostPort is the address in a connection URL.
 func hostPort(t *testing.T, url string) string {
+	t.Helper()
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		t.Error(err)
-		return ""
+		t.Fatal(err)
 	}
 	return net.JoinHostPort(cfg.Host, itoa(int(cfg.Port)))
 }
 
+// startGateway starts a gateway before so many shards.
 func startGateway(t *testing.T, shards int, name string) target {
+	t.Helper()
 	cfg, err := configs.ParseWithoutShards("prototest.yaml", []byte(tables))
 	if err != nil {
-		t.Error(err)
-		return target{}
+		t.Fatal(err)
 	}
-	log := &lockedBuffer{}
-	c, err := dev.Start(t.Context(), dev.Options{Shards: shards, Dir: pgtest.Dir(t), Config: cfg, Unsafe: true, Template: pgtest.Template(t),
-		Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Error(err)
-		return target{}
-	}
-	t.Cleanup(func() {
-		ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
-		defer stop()
-		c.Stop(ctx)
-		if t.Failed() {
-			t.Logf("log of the %s:\n%s", name, log)
-		}
-	})
+	c := devtest.Start(t, shards, cfg)
 	return target{name: name, addr: c.Gateway.Addr().String(), url: c.URL(), gateway: true}
-}
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // script is one script under way against one target.
