@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
 // A role without any right on the schema shardgate takes part in distributed
@@ -166,16 +168,11 @@ func proofs(t *testing.T, c *cluster, ids [][]int) {
 		"CREATE CONSTRAINT TRIGGER see AFTER INSERT ON u DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION see()")
 	tokens := map[string]bool{}
 	for _, s := range c.shards {
-		direct, err := pgx.Connect(t.Context(), s.URL("postgres", "postgres"))
-		if err != nil {
-			t.Fatal(err)
-		}
 		var token string
-		if err := direct.QueryRow(t.Context(), "SELECT token FROM shardgate.identity").Scan(&token); err != nil {
+		if err := pgtest.Conn(t, s.URL("postgres", "postgres")).QueryRow(t.Context(), "SELECT token FROM shardgate.identity").Scan(&token); err != nil {
 			t.Fatal(err)
 		}
 		tokens[token] = true
-		direct.Close(t.Context())
 	}
 	must(t, conn, "BEGIN", sqlf("INSERT INTO u VALUES (%d), (%d)", ids[0][0], ids[1][0]), "COMMIT")
 	seen := 0
@@ -195,14 +192,9 @@ func proofs(t *testing.T, c *cluster, ids [][]int) {
 			call, _, _ = strings.Cut(call, ";")
 			// Another backend repeats what was seen: the gateway would have to be
 			// on that very one.
-			direct, err := pgx.Connect(t.Context(), s.URL("app", "postgres"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := direct.Exec(t.Context(), "SELECT "+call); code(err) != "42501" {
+			if _, err := pgtest.Conn(t, s.URL("app", "postgres")).Exec(t.Context(), "SELECT "+call); code(err) != "42501" {
 				t.Errorf("%s: %v", call, err)
 			}
-			direct.Close(t.Context())
 		}
 	}
 	if seen == 0 {

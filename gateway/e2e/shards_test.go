@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/shardgate/shardgate/gateway/localpg"
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
 )
 
 // ways in which a server ends.
@@ -208,11 +209,7 @@ func (l *ledger) check(t *testing.T) {
 	t.Helper()
 	there := map[int64]int{}
 	for _, s := range l.c.shards {
-		conn, err := pgx.Connect(t.Context(), s.URL("postgres", "postgres"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows, err := conn.Query(t.Context(), "SELECT n FROM u")
+		rows, err := pgtest.Conn(t, s.URL("postgres", "postgres")).Query(t.Context(), "SELECT n FROM u")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +220,6 @@ func (l *ledger) check(t *testing.T) {
 		for _, n := range ns {
 			there[n]++
 		}
-		conn.Close(t.Context())
 	}
 	for n, rows := range there {
 		if rows != 2 {
