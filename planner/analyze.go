@@ -91,6 +91,11 @@ func (a *analysis) complete(tree *pg.Node) {
 // eachMessage calls f for m and all messages below it.
 func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
 	f(m)
+	eachField(m, func(m protoreflect.Message) { eachMessage(m, f) })
+}
+
+// eachField calls f for the messages that are directly in m.
+func eachField(m protoreflect.Message, f func(protoreflect.Message)) {
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		if fd.Message() == nil {
 			return true
@@ -98,10 +103,10 @@ func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
 		if fd.IsList() {
 			l := v.List()
 			for i := range l.Len() {
-				eachMessage(l.Get(i).Message(), f)
+				f(l.Get(i).Message())
 			}
 		} else {
-			eachMessage(v.Message(), f)
+			f(v.Message())
 		}
 		return true
 	})
@@ -359,20 +364,7 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		a.query(v, lvl, nil)
 		return
 	}
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil {
-			return true
-		}
-		if fd.IsList() {
-			l := v.List()
-			for i := range l.Len() {
-				a.walk(l.Get(i).Message(), lvl, f)
-			}
-		} else {
-			a.walk(v.Message(), lvl, f)
-		}
-		return true
-	})
+	eachField(m, func(m protoreflect.Message) { a.walk(m, lvl, f) })
 }
 
 func (a *analysis) param(p *pg.ParamRef) {

@@ -77,27 +77,11 @@ func quoteTable(t *Table) string { return QuoteIdent(t.Schema) + "." + QuoteIden
 func children(n *pg.Node, f func(*pg.Node)) {
 	var visit func(m protoreflect.Message)
 	visit = func(m protoreflect.Message) {
-		m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-			if fd.Message() == nil {
-				return true
-			}
-			each := func(m protoreflect.Message) {
-				if c, ok := m.Interface().(*pg.Node); ok {
-					f(c)
-				} else {
-					visit(m)
-				}
-			}
-			if fd.IsList() {
-				l := v.List()
-				for i := range l.Len() {
-					each(l.Get(i).Message())
-				}
-			} else {
-				each(v.Message())
-			}
-			return true
-		})
+		if c, ok := m.Interface().(*pg.Node); ok {
+			f(c)
+		} else {
+			eachField(m, visit)
+		}
 	}
-	visit(n.ProtoReflect())
+	eachField(n.ProtoReflect(), visit)
 }

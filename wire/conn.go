@@ -98,6 +98,13 @@ func (c *Conn) Peek() (Header, error) {
 
 // Read returns the next message whole, header included, and consumes it.
 func (c *Conn) Read() ([]byte, error) {
+	m, err := c.whole()
+	c.r += len(m)
+	return m, err
+}
+
+// whole returns the next message, header included, without consuming it.
+func (c *Conn) whole() ([]byte, error) {
 	h, err := c.Peek()
 	if err != nil {
 		return nil, err
@@ -107,9 +114,7 @@ func (c *Conn) Read() ([]byte, error) {
 			return nil, err
 		}
 	}
-	m := c.buf[c.r : c.r+h.Size : c.r+h.Size]
-	c.r += h.Size
-	return m, nil
+	return c.buf[c.r : c.r+h.Size : c.r+h.Size], nil
 }
 
 // Buffered returns the next message if all of it has been received already.
@@ -324,16 +329,11 @@ func (e *RelayError) Unwrap() error { return e.Err }
 // Body returns the next message whole without consuming it, for looking into
 // it, or changing it in place, before Pass or Drop.
 func (c *Conn) Body() ([]byte, error) {
-	h, err := c.Peek()
+	m, err := c.whole()
 	if err != nil {
 		return nil, err
 	}
-	if c.w-c.r < h.Size {
-		if err := c.fill(h.Size); err != nil {
-			return nil, err
-		}
-	}
-	return c.buf[c.r+headerBytes : c.r+h.Size], nil
+	return m[headerBytes:], nil
 }
 
 // Pass accepts the next message for the relay's destination. A message larger

@@ -34,7 +34,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			return failed
 		}
 		pass := !op.Hidden
-		end := false
+		end, last := false, ended
 		switch h.Type {
 		case 'D':
 			if st, done := r.row(op, c, oneRow); done {
@@ -89,16 +89,8 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 		case 'S':
 			pass, err = false, r.param(c)
 		case 'G':
-			if pass && i == 0 {
-				err = c.Pass()
-			} else {
-				err = c.Drop()
-			}
-			if err != nil {
-				r.lost(c, err)
-				return failed
-			}
-			return copying
+			pass = pass && i == 0
+			end, last = true, copying
 		case 'H':
 			pass = pass && i == 0
 			if op.Header && i > 0 {
@@ -123,7 +115,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			return failed
 		}
 		if end {
-			return ended
+			return last
 		}
 	}
 }

@@ -284,11 +284,8 @@ func (s *Session) controlCommit(c *planner.Control) error {
 	if s.tx.failed {
 		s.rollback()
 		s.done("ROLLBACK")
-	} else if err := s.commit(); err != nil {
-		if s.run.Failed != err {
-			s.client.SetOut(err.Append(s.client.Out()))
-		}
-		return errStatementFailed
+	} else if err := s.commitOrTell(); err != nil {
+		return err
 	} else {
 		s.done("COMMIT")
 	}
@@ -308,6 +305,12 @@ func (s *Session) commitImplicit() error {
 		s.rollback()
 		return nil
 	}
+	return s.commitOrTell()
+}
+
+// commitOrTell commits, and tells the client of a failure that it has not been
+// told of: a shard's error may have been relayed already.
+func (s *Session) commitOrTell() error {
 	if err := s.commit(); err != nil {
 		if s.run.Failed != err {
 			s.client.SetOut(err.Append(s.client.Out()))
