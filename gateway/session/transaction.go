@@ -274,7 +274,7 @@ func (s *Session) controlCommit(c *planner.Control) error {
 		s.warn(wire.NoActiveTransaction, "there is no transaction in progress")
 		if s.tx != nil {
 			if err := s.commitImplicit(); err != nil {
-				return nil
+				return err
 			}
 		}
 		s.done(c.Tag)
