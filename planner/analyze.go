@@ -88,6 +88,9 @@ func (a *analysis) complete(tree *pg.Node) {
 	}
 }
 
+// protoMessage is a message of a tree, as reflection gives it.
+type protoMessage = protoreflect.Message
+
 // eachMessage calls f for m and all messages below it.
 func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
 	f(m)

@@ -275,16 +275,28 @@ func (r *renderer) gather(g *Gather) {
 	})
 }
 
+// AppendSource is a PartWriter's.
+func (r *renderer) AppendSource(dst []byte, part int) []byte {
+	return fmt.Appendf(dst, "<part %d>", part+1)
+}
+
+// AppendCast is a PartWriter's.
+func (r *renderer) AppendCast(dst []byte, part, column int) []byte {
+	return fmt.Appendf(dst, "<cast as part %d column %d>", part+1, column+1)
+}
+
 // sql renders a statement. The pieces of a text that isn't known are their anchors.
 func (r *renderer) sql(q SQL) string {
 	if r.text != nil {
-		return string(q.Append(nil, r.text, r.lits, func(dst []byte, n int) []byte { return fmt.Appendf(dst, "<part %d>", n+1) }))
+		return string(q.Append(nil, r.text, r.lits, r))
 	}
 	var b strings.Builder
 	for _, p := range q {
 		switch {
+		case p.Column > 0:
+			b.Write(r.AppendCast(nil, p.Part-1, p.Column-1))
 		case p.Part > 0:
-			fmt.Fprintf(&b, "<part %d>", p.Part)
+			b.Write(r.AppendSource(nil, p.Part-1))
 		case p.Own != "":
 			b.WriteString(p.Own)
 		default:

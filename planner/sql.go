@@ -12,20 +12,31 @@ import (
 // every text of its kind.
 type SQL []Piece
 
-// Piece is one piece of a SQL: Own, or the client's text from Start to End, or, if
-// Part is not 0, the rows of the Gather's part Part-1 as an item of FROM.
+// Piece is one piece of a SQL: Own, or the client's text from Start to End. If Part is
+// not 0, it is about the Gather's part Part-1: its rows as an item of FROM, or, if
+// Column is not 0, a cast to bigint if its column Column-1 is one.
 type Piece struct {
-	Own        string
-	Start, End sqltext.Anchor
-	Part       int
+	Own          string
+	Start, End   sqltext.Anchor
+	Part, Column int
 }
 
-// Append writes the statement. part writes a part as an item of FROM.
-func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, part func(dst []byte, n int) []byte) []byte {
+// PartWriter writes what a SQL says of parts.
+type PartWriter interface {
+	// AppendSource writes a part as an item of FROM, without an alias.
+	AppendSource(dst []byte, part int) []byte
+	// AppendCast writes "::pg_catalog.int8" if a part's column is of that type.
+	AppendCast(dst []byte, part, column int) []byte
+}
+
+// Append writes the statement. parts may be nil where there are none in it.
+func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) []byte {
 	for i := range q {
 		switch p := &q[i]; {
+		case p.Column > 0:
+			dst = parts.AppendCast(dst, p.Part-1, p.Column-1)
 		case p.Part > 0:
-			dst = part(dst, p.Part-1)
+			dst = parts.AppendSource(dst, p.Part-1)
 		case p.Own != "":
 			dst = append(dst, p.Own...)
 		default:

@@ -52,7 +52,7 @@ const (
 		WHERE p.refobjid <> w.ev_class AND n.nspname NOT IN ('pg_catalog', 'information_schema')`
 	// functionsSQL lists functions by name, with the source of the user's own.
 	functionsSQL = `SELECT f.proname, max(CASE f.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
-			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
+			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.proretset), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
 			string_agg(CASE WHEN f.pronamespace = 'pg_catalog'::regnamespace THEN NULL
 				WHEN f.prokind = 'a' THEN concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
 				WHEN l.lanname NOT IN ('c', 'internal') THEN coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '') END, E'\n')
@@ -339,9 +339,10 @@ func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *pl
 	bodies := map[string]string{}
 	for _, row := range res.Rows {
 		name := string(row[0])
-		out[name] = planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]), User: isTrue(row[4])}
-		if row[5] != nil {
-			bodies[name] = string(row[5])
+		out[name] = planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]),
+			ReturnsSet: isTrue(row[4]), User: isTrue(row[5])}
+		if row[6] != nil {
+			bodies[name] = string(row[6])
 		}
 	}
 	s := schema(out)

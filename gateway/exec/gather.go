@@ -211,20 +211,32 @@ func (p *GatheredPart) End() *wire.Error {
 	return e
 }
 
-// Source appends the part as an item of FROM, without an alias. Arrays that it needs
-// as parameters are numbered from *next, and their types appended to oids.
-func (p *GatheredPart) Source(dst []byte, next *int, oids []uint32) ([]byte, []uint32) {
+// PartArrays writes the parts of a final statement, a planner.PartWriter, and
+// collects the parameters that they need.
+type PartArrays struct {
+	OIDs   []uint32 // the types of all parameters, the client's own first
+	Arrays [][]byte // in binary, behind the client's own
+	g      *Gathering
+}
+
+// NewPartArrays makes a PartArrays for a statement with parameters of these types.
+func NewPartArrays(g *Gathering, types []uint32) *PartArrays {
+	return &PartArrays{OIDs: slices.Clone(types), g: g}
+}
+
+// AppendSource is a planner.PartWriter's.
+func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
+	p := &w.g.Parts[part]
 	if p.table != "" {
-		return append(dst, p.table...), oids
+		return append(dst, p.table...)
 	}
 	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
 	for i, t := range p.types {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", *next)
-		oids = append(oids, arrays[t])
-		*next++
+		w.OIDs = append(w.OIDs, arrays[t])
+		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", len(w.OIDs))
 	}
 	dst = append(dst, ") AS _("...)
 	for i, name := range p.plan.Columns {
@@ -233,14 +245,21 @@ func (p *GatheredPart) Source(dst []byte, next *int, oids []uint32) ([]byte, []u
 		}
 		dst = append(dst, planner.QuoteIdent(name)...)
 	}
-	return append(dst, "))"...), oids
+	w.Arrays = append(w.Arrays, p.arrays()...)
+	return append(dst, "))"...)
 }
 
-// Arrays returns the part's columns as arrays in binary, in the order of Source.
-func (p *GatheredPart) Arrays() [][]byte {
-	if p.table != "" {
-		return nil
+// AppendCast is a planner.PartWriter's.
+func (w *PartArrays) AppendCast(dst []byte, part, column int) []byte {
+	const int8OID = 20
+	if w.g.Parts[part].types[column] == int8OID {
+		dst = append(dst, "::pg_catalog.int8"...)
 	}
+	return dst
+}
+
+// arrays returns the part's columns as arrays in binary.
+func (p *GatheredPart) arrays() [][]byte {
 	out := make([][]byte, len(p.types))
 	for i, t := range p.types {
 		// As array_recv in PostgreSQL's arrayfuncs.c reads it: dimensions, whether

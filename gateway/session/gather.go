@@ -196,21 +196,15 @@ func (s *Session) final(g *gathering, shape []byte) error {
 	if c == nil {
 		c, _ = g.on(s.host.Home) // it was used before
 	}
-	next := len(g.types) + 1
-	oids := append([]uint32(nil), g.types...)
-	var arrays [][]byte
-	sql := g.plan.Final.Append(nil, g.text, g.lits, func(dst []byte, n int) []byte {
-		dst, oids = g.Parts[n].Source(dst, &next, oids)
-		arrays = append(arrays, g.Parts[n].Arrays()...)
-		return dst
-	})
+	parts := exec.NewPartArrays(g.Gathering, g.types)
+	sql := g.plan.Final.Append(nil, g.text, g.lits, parts)
 	var formats []int16
 	if g.bind != nil {
 		formats = g.bind.ResultFormats
 	}
-	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, oids)))
+	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
 	c.Unnamed = 0
-	s.sendBind(c, g, arrays, formats)
+	s.sendBind(c, g, parts.Arrays, formats)
 	c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	c.SetOut(wire.AppendSync(c.Out()))

@@ -1,0 +1,103 @@
+package planner
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// limit is what follows a shard's WHERE so that it gives no more rows than may be
+// among the first of all: ORDER BY and LIMIT, for the final statement does both again.
+// It is empty where the rows of the result are not those of FROM.
+func (c *combiner) limit() SQL {
+	a, sel := c.a, c.sel
+	if sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
+		a.aggregates(sel) || a.windows(sel) || a.volatile || a.returnsSets(sel) {
+		return nil
+	}
+	count, ok := a.exprText(sel.LimitCount)
+	if !ok {
+		return nil
+	}
+	order, ok := c.order()
+	if !ok {
+		return nil
+	}
+	// The first of all are among the first OFFSET + LIMIT of each shard. Without a
+	// limit, or with one beyond bigint, all are.
+	q := append(order, Piece{Own: " LIMIT "})
+	ties := sel.LimitOption == pg.LimitOption_LIMIT_OPTION_WITH_TIES
+	if ties {
+		q = append(order, Piece{Own: " FETCH FIRST "})
+	}
+	if sel.LimitOffset == nil {
+		q = append(append(append(q, Piece{Own: "("}), a.span(count)...), Piece{Own: ")"})
+	} else {
+		offset, ok := a.exprText(sel.LimitOffset)
+		if !ok {
+			return nil
+		}
+		q = append(append(q, Piece{Own: "(least(("}), a.span(count)...)
+		q = append(append(q, Piece{Own: ")::pg_catalog.int8::pg_catalog.numeric+coalesce(("}), a.span(offset)...)
+		q = append(q, Piece{Own: ")::pg_catalog.int8,0),9223372036854775807)::pg_catalog.int8)"})
+	}
+	if ties {
+		q = append(q, Piece{Own: " ROWS WITH TIES"})
+	}
+	return q
+}
+
+// returnsSets says whether a target list has, or may have, a function that gives
+// several rows for one.
+func (a *analysis) returnsSets(sel *pg.SelectStmt) bool {
+	found := false
+	for _, t := range sel.TargetList {
+		a.eachCall(t, func(f *pg.FuncCall) {
+			found = found || a.env.Schema.functions[str(f.Funcname[len(f.Funcname)-1])].ReturnsSet
+		})
+	}
+	return found
+}
+
+// order is the ORDER BY of the shards' statement, in terms of FROM.
+func (c *combiner) order() (SQL, bool) {
+	var q SQL
+	for i, n := range c.sel.SortClause {
+		s := n.GetSortBy()
+		x := s.Node
+		if pos := x.GetAConst().GetIval(); pos != nil {
+			k := int(pos.Ival)
+			if k < 1 || k > len(c.sel.TargetList) {
+				return nil, false
+			}
+			for _, t := range c.sel.TargetList[:k] {
+				if f := t.GetResTarget().Val.GetColumnRef().GetFields(); len(f) > 0 && f[len(f)-1].GetAStar() != nil {
+					return nil, false
+				}
+			}
+			x = c.sel.TargetList[k-1].GetResTarget().Val
+		} else if f := x.GetColumnRef().GetFields(); len(f) == 1 {
+			for _, t := range c.sel.TargetList {
+				if t.GetResTarget().Name == str(f[0]) {
+					x = t.GetResTarget().Val
+				}
+			}
+		}
+		r, ok := c.a.exprText(x)
+		if !ok || s.SortbyDir == pg.SortByDir_SORTBY_USING || x.GetAConst() != nil {
+			return nil, false
+		}
+		q = append(q, Piece{Own: choose(i == 0, " ORDER BY (", ", (")})
+		q = append(q, c.a.span(r)...)
+		dir := ")"
+		if s.SortbyDir == pg.SortByDir_SORTBY_DESC {
+			dir += " DESC"
+		}
+		switch s.SortbyNulls {
+		case pg.SortByNulls_SORTBY_NULLS_FIRST:
+			dir += " NULLS FIRST"
+		case pg.SortByNulls_SORTBY_NULLS_LAST:
+			dir += " NULLS LAST"
+		}
+		q = append(q, Piece{Own: dir})
+	}
+	return q, true
+}

@@ -1,0 +1,158 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// repeatable are the aggregates whose result over the results of parts is that of the
+// whole, whatever the type.
+var repeatable = set("min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor")
+
+// partial replaces an aggregate by what puts partial results together, and has the
+// shards compute these. It returns false for one that is not made of such parts with
+// the same result to the last digit.
+func (c *combiner) partial(f *pg.FuncCall) bool {
+	name := c.builtin(f)
+	open, last, ok := c.call(f)
+	if name == "" || !ok || f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 || f.Over != nil || f.FuncVariadic || c.nested(f) {
+		return false
+	}
+	a := c.a
+	whole, _ := c.callRange(f)
+	args := a.span(byteRange{int(a.toks[open].Start), int(a.toks[last].End)})
+	var final SQL
+	switch {
+	case name == "count":
+		final = own("coalesce(pg_catalog.sum(" + c.name(c.addPartial(a.span(whole))) + "),0)::pg_catalog.int8")
+	case name == "sum" && len(f.Args) == 1:
+		i := c.addPartial(a.span(whole))
+		final = SQL{{Own: "pg_catalog.sum(" + c.name(i) + ")"}, {Part: 1, Column: i + 1}}
+	case name == "avg" && len(f.Args) == 1:
+		sum := "pg_catalog.sum"
+		count := ""
+		switch t := a.typeOf(f.Args[0], c.lvl); {
+		case slices.Contains([]uint32{21, 23, oidInt8, 1700}, t):
+		case t == 701:
+			count = "::pg_catalog.float8"
+		default:
+			return false // a float4's sum is less exact than its average; an interval's is found out in steps
+		}
+		s := c.addPartial(append(own(sum), args...))
+		n := c.addPartial(append(own("pg_catalog.count"), args...))
+		final = own("(pg_catalog.sum(" + c.name(s) + ")/nullif(pg_catalog.sum(" + c.name(n) + "),0)" + count + ")")
+	case repeatable[name] && len(f.Args) == 1:
+		final = own("pg_catalog." + name + "(" + c.name(c.addPartial(a.span(whole))) + ")")
+	default:
+		return false
+	}
+	c.edits = append(c.edits, edit{whole, final})
+	return true
+}
+
+// builtin is the name of a function if it is certain to be PostgreSQL's own.
+func (c *combiner) builtin(f *pg.FuncCall) string {
+	n := len(f.Funcname)
+	name := str(f.Funcname[n-1])
+	switch {
+	case n == 2 && str(f.Funcname[0]) == "pg_catalog":
+		return name
+	case n == 1 && !c.a.env.Schema.functions[name].User:
+		return name
+	}
+	return ""
+}
+
+// nested looks at the arguments of an aggregate: a subquery, a column that isn't one
+// of FROM's, or an aggregate. It also notes the collations.
+func (c *combiner) nested(f *pg.FuncCall) bool {
+	bad := false
+	eachMessage(f.ProtoReflect(), func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.SubLink, *pg.SelectStmt:
+			bad = true
+		case *pg.CollateClause:
+			c.plain = false
+		case *pg.ColumnRef:
+			col, ok := c.resolve(v)
+			bad = bad || !ok
+			if ok {
+				t := &col.rte.table.Columns[col.n]
+				c.plain = c.plain && !t.Collated
+			}
+		case *pg.FuncCall:
+			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v))
+		}
+	})
+	return bad
+}
+
+// typeOf is the type of an expression where that follows from its columns' and
+// casts' types by the rules of PostgreSQL's operators for numbers; else 0.
+func (a *analysis) typeOf(n *pg.Node, lvl *level) uint32 {
+	switch {
+	case n.GetColumnRef() != nil:
+		if c, ok := a.column(n, lvl); ok && c.rte.table.Columns[c.n].Scalar {
+			return c.rte.table.Columns[c.n].Type
+		}
+	case n.GetTypeCast() != nil:
+		t := n.GetTypeCast().TypeName
+		if len(t.ArrayBounds) == 0 && !t.Setof {
+			return numberType(t)
+		}
+	case n.GetAConst() != nil:
+		switch n.GetAConst().Val.(type) {
+		case *pg.A_Const_Ival:
+			return 23
+		}
+	case n.GetAExpr() != nil:
+		e := n.GetAExpr()
+		if e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || !slices.Contains([]string{"+", "-", "*", "/"}, str(e.Name[0])) ||
+			len(a.env.Schema.Operators[str(e.Name[0])]) > 0 {
+			return 0
+		}
+		r := a.typeOf(e.Rexpr, lvl)
+		if e.Lexpr == nil {
+			return r
+		}
+		l := a.typeOf(e.Lexpr, lvl)
+		i, j := slices.Index(numbers, l), slices.Index(numbers, r)
+		if i < 0 || j < 0 {
+			return 0
+		}
+		if k := max(i, j); k == 4 && i != j {
+			return 701 // a float4 with another number is compared as a float8
+		} else {
+			return numbers[k]
+		}
+	}
+	return 0
+}
+
+// numbers are the numeric types, each of which an operator with one of those before
+// takes for itself: int2, int4, int8, numeric, float4, float8.
+var numbers = []uint32{21, 23, oidInt8, 1700, 700, 701}
+
+// numberType is the OID of a number's type by its name, or 0.
+func numberType(t *pg.TypeName) uint32 {
+	n := len(t.Names)
+	if n == 0 || n == 2 && str(t.Names[0]) != "pg_catalog" {
+		return 0
+	}
+	switch str(t.Names[n-1]) {
+	case "int2":
+		return 21
+	case "int4":
+		return 23
+	case "int8":
+		return oidInt8
+	case "numeric":
+		return 1700
+	case "float4":
+		return 700
+	case "float8":
+		return 701
+	}
+	return 0
+}

@@ -1,0 +1,180 @@
+package planner
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// A tree says where some of its tokens are, and never where an expression ends. So
+// the text of an expression is guessed, and the guess checked by PostgreSQL's grammar:
+// it is right if it is read as the same tree.
+
+// maxSpanTokens bounds how far an expression's text is looked for around the tokens
+// that its tree names.
+const maxSpanTokens = 12
+
+// exprText finds the text of an expression. ok is false when that isn't certain.
+func (a *analysis) exprText(n *pg.Node) (byteRange, bool) {
+	if n == nil || a.tokens() == nil {
+		return byteRange{}, false
+	}
+	lo, hi := a.extent(n)
+	if lo < 0 {
+		return byteRange{}, false
+	}
+	want := withoutPlaces(n)
+	for from := lo; from >= 0 && lo-from <= maxSpanTokens; from-- {
+		if from < lo && !a.is(from, '(') && !a.keyword(from, "not") {
+			break
+		}
+		for to := hi; to < len(a.toks) && to-hi <= maxSpanTokens; to++ {
+			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			if a.balanced(from, to) && readsAs(a.text[r.start:r.end], want) {
+				return r, true
+			}
+		}
+	}
+	return byteRange{}, false
+}
+
+// extent returns the first and the last of the tokens that a tree names, or -1.
+func (a *analysis) extent(n *pg.Node) (lo, hi int) {
+	lo, hi = -1, -1
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		fd := m.Descriptor().Fields().ByName("location")
+		if fd == nil || m.Get(fd).Int() <= 0 { // no expression begins a text
+			return
+		}
+		i := a.tokenAt(int32(m.Get(fd).Int()))
+		if i < 0 {
+			return
+		}
+		if lo < 0 || i < lo {
+			lo = i
+		}
+		hi = max(hi, i)
+	})
+	return lo, hi
+}
+
+// balanced says whether the brackets of the tokens from and to are.
+func (a *analysis) balanced(from, to int) bool {
+	depth := 0
+	for i := from; i <= to; i++ {
+		switch {
+		case a.is(i, '('), a.is(i, '['):
+			depth++
+		case a.is(i, ')'), a.is(i, ']'):
+			if depth--; depth < 0 {
+				return false
+			}
+		}
+	}
+	return depth == 0
+}
+
+// readsAs says whether a text is read as an expression of that tree.
+func readsAs(text string, want *pg.Node) bool {
+	tree, err := pg.Parse("SELECT (" + text + ")")
+	if err != nil || len(tree.Stmts) != 1 {
+		return false
+	}
+	targets := tree.Stmts[0].Stmt.GetSelectStmt().GetTargetList()
+	return len(targets) == 1 && targets[0].GetResTarget().GetName() == "" && proto.Equal(withoutPlaces(targets[0].GetResTarget().GetVal()), want)
+}
+
+// same says whether two expressions are the same but for their places.
+func same(x, y *pg.Node) bool { return proto.Equal(withoutPlaces(x), withoutPlaces(y)) }
+
+// withoutPlaces copies a tree without the places of its tokens.
+func withoutPlaces(n *pg.Node) *pg.Node {
+	c, ok := proto.Clone(n).(*pg.Node)
+	if !ok || c == nil {
+		return n
+	}
+	eachMessage(c.ProtoReflect(), func(m protoreflect.Message) {
+		for _, name := range []protoreflect.Name{"location", "list_start", "list_end"} {
+			if fd := m.Descriptor().Fields().ByName(name); fd != nil {
+				m.Clear(fd)
+			}
+		}
+	})
+	return c
+}
+
+// clauses are the tokens with which the clauses of a SELECT begin, -1 where there is
+// none. end is the token behind the last.
+type clauses struct {
+	from, where, group, having, window, order, limit, end int
+}
+
+// clauses finds the clauses of the SELECT that begins with token first. ok is false
+// where they can't be told.
+func (a *analysis) clauses(first int) (c clauses, ok bool) {
+	if !a.keyword(first, "select") {
+		return c, false
+	}
+	c = clauses{-1, -1, -1, -1, -1, -1, -1, len(a.toks)}
+	depth := 0
+	set := func(at *int, i int) {
+		if *at < 0 {
+			*at = i
+		}
+	}
+	for i := first + 1; i < len(a.toks); i++ {
+		switch {
+		case a.is(i, '('), a.is(i, '['):
+			depth++
+			continue
+		case a.is(i, ')'), a.is(i, ']'):
+			if depth--; depth < 0 {
+				c.end = i
+				return c, true
+			}
+			continue
+		case depth > 0:
+			continue
+		case a.is(i, ';'):
+			c.end = i
+			return c, true
+		}
+		if a.toks[i].Kind != sqltext.Identifier || a.is(i-1, '.') {
+			continue
+		}
+		switch {
+		case a.keyword(i, "from"):
+			if !a.keyword(i-1, "distinct") || i-1 == first+1 { // not IS DISTINCT FROM
+				set(&c.from, i)
+			}
+		case a.keyword(i, "where"):
+			set(&c.where, i)
+		case a.keyword(i, "group") && a.keyword(i+1, "by"):
+			set(&c.group, i)
+		case a.keyword(i, "having"):
+			set(&c.having, i)
+		case a.keyword(i, "window"):
+			set(&c.window, i)
+		case a.keyword(i, "order") && a.keyword(i+1, "by"):
+			set(&c.order, i)
+		case a.keyword(i, "limit"), a.keyword(i, "offset"), a.keyword(i, "fetch"):
+			set(&c.limit, i)
+		case a.keyword(i, "union"), a.keyword(i, "intersect"), a.keyword(i, "except"), a.keyword(i, "for"):
+			return c, false
+		}
+	}
+	return c, true
+}
+
+// after is the token with which the next clause behind token i begins, or the end.
+func (c clauses) after(i int) int {
+	next := c.end
+	for _, at := range []int{c.from, c.where, c.group, c.having, c.window, c.order, c.limit} {
+		if at > i && at < next {
+			next = at
+		}
+	}
+	return next
+}
