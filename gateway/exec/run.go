@@ -241,6 +241,9 @@ func (r *Runner) write(f func([]byte) []byte) {
 	r.Client.SetOut(f(r.Client.Out()))
 }
 
+// Fail makes the Run under way fail, from within an operation's Done.
+func (r *Runner) Fail(e *wire.Error) { r.fail(e) }
+
 // fail tells the client of an error, once.
 func (r *Runner) fail(e *wire.Error) {
 	if r.Failed != nil {

@@ -53,12 +53,6 @@ func (s *Session) gather(g *gathering) error {
 	if err := s.fetch(g, &shape); err != nil || s.run.Failed != nil {
 		return err
 	}
-	for i := range g.Parts {
-		if e := g.Parts[i].End(); e != nil {
-			s.failGather(e)
-			return nil
-		}
-	}
 	return s.final(g, shape)
 }
 
@@ -110,7 +104,11 @@ func (s *Session) fetch(g *gathering, shape *[]byte) error {
 		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
-		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Done: func() {
+			if e := g.Parts[i].End(); e != nil {
+				s.run.Fail(e)
+			}
+		}})
 		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	}
 	s.syncUsed(g)
