@@ -17,13 +17,17 @@ type analysis struct {
 	text string
 	lits []sqltext.Literal
 
-	leaves  []*leaf               // uses of sharded tables
-	refs    []*Table              // uses of reference tables
-	locals  []string              // uses of relations that only the home shard has
-	seen    int                   // RangeVars accounted for; see complete
-	uses    []use                 // of relations in FROM clauses
-	toks    []sqltext.Token       // see tokens
-	sampled map[*pg.RangeVar]bool // uses with TABLESAMPLE
+	leaves  []*leaf  // uses of sharded tables
+	refs    []*Table // uses of reference tables
+	locals  []string // uses of relations that only the home shard has
+	seen    int      // RangeVars accounted for; see complete
+	root    *block   // the statement's SELECT
+	block   *block   // that is analysed
+	blocks  map[*pg.SelectStmt]*block
+	columns map[*pg.ColumnRef]column // what references mean, where that is certain
+	uses    []use                    // of relations in FROM clauses
+	toks    []sqltext.Token          // see tokens
+	sampled map[*pg.RangeVar]bool    // uses with TABLESAMPLE
 
 	writes       bool // rows may be changed by a function or a nested statement
 	taints       bool
@@ -127,7 +131,11 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 		return e
 	}
 	t := a.env.find(rv.Schemaname, rv.Relname)
+	e.block, e.number = a.block, len(a.uses)+1
 	a.uses = append(a.uses, use{rv, t, e})
+	if a.block != nil {
+		a.block.uses = append(a.block.uses, use{rv, t, e})
+	}
 	if t == nil {
 		a.locals = append(a.locals, rv.Relname)
 		return e
@@ -188,6 +196,15 @@ func (a *analysis) position(offset int32) int {
 // query analyses a SELECT, VALUES or set operation. f holds around it.
 func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 	lvl := &level{parent: parent}
+	b := &block{sel: sel, lvl: lvl, parent: a.block}
+	if a.block == nil {
+		a.root = b
+	} else {
+		a.block.children = append(a.block.children, b)
+	}
+	a.blocks[sel] = b
+	defer func(outer *block) { a.block = outer }(a.block)
+	a.block = b
 	if parent != nil && !parent.rows {
 		defer func(outer bool) { a.shared = outer }(a.shared)
 		if a.shared = !a.within(sel); a.shared {
@@ -337,6 +354,7 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	switch v := m.Interface().(type) {
 	case *pg.ColumnRef:
 		a.systemColumn(v)
+		a.reference(v, lvl)
 		return
 	case *pg.A_Const, *pg.TypeName:
 		return

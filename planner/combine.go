@@ -8,33 +8,47 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// A SELECT whose FROM clause gives each of its rows on exactly one shard needs less to
-// be brought together than its tables: the shards run FROM and WHERE, and where it
-// aggregates, they begin with that. What is left of the client's statement is run over
-// what they give. Its columns stand there in the place of the tables' columns, and
-// partial results in the place of the aggregates' arguments; all else, such as HAVING,
-// ORDER BY, windows and expressions over aggregates, is the client's own text.
+// A SELECT within a Gather needs less to be brought together than its tables, if the
+// rows of its FROM clause are on one shard each, or fall into groups of tables of
+// which that is true: the shards run these joins with the conditions about them, and
+// where nothing else is left of FROM and WHERE and the SELECT aggregates, they begin
+// with that. What is left of the client's text is run over what they give. Its columns
+// stand there in the place of the tables' columns, and partial results in the place of
+// aggregates' arguments; all else, such as HAVING, ORDER BY, windows and expressions
+// over aggregates, is the client's own text.
 
-// combined is the name by which the final statement knows the shards' rows.
-const combined = "shardgate"
-
-// combiner plans a SELECT over one part.
+// combiner plans one block of a statement.
 type combiner struct {
-	a      *analysis
-	sel    *pg.SelectStmt
-	lvl    *level
-	cl     clauses
-	part   Part
-	exprs  []SQL    // of the part's columns
-	list   []string // positions of those that the rows are grouped by
-	at     map[column]int
-	groups []*groupExpr
-	edits  []edit
+	g       *gatherer
+	a       *analysis
+	b       *block
+	sel     *pg.SelectStmt
+	cl      clauses
+	first   int // the token SELECT
+	sources []*source
+	kept    []*pg.Node // items of FROM that stay as they are: subqueries, functions, local tables
+	rest    []*pg.Node // conditions that are left to the final statement
+	groups  []*groupExpr
+	edits   []edit
 	// grouped says that the shards group the rows; without it, they give them all.
 	grouped bool
 	failed  bool
 	raw     bool // there is an aggregate that can't begin on the shards
-	plain   bool
+	inner   []*pg.SelectStmt
+}
+
+// source is a join that the shards run for a block: a part of the Gather.
+type source struct {
+	anchor *leaf // nil for reference and local tables
+	place  Place
+	items  []*pg.Node // of FROM
+	rtes   []*rte
+	conds  []*pg.Node
+	part   int      // its number
+	exprs  []SQL    // of its columns
+	list   []string // positions of those that the rows are grouped by
+	at     map[column]int
+	plain  bool
 }
 
 // groupExpr is an expression of GROUP BY.
@@ -44,50 +58,45 @@ type groupExpr struct {
 	at   int // its column, -1 as long as it has none
 }
 
-// combine plans a SELECT whose rows are the shards'. ok is false where it is not of a
-// form for which that is known to be right.
-func (a *analysis) combine(sel *pg.SelectStmt, lvl *level) (*Gather, bool) {
-	if sel.Larg != nil || sel.WithClause != nil || sel.IntoClause != nil || len(sel.FromClause) == 0 || len(sel.ValuesLists) > 0 {
-		return nil, false
+// combine plans a block whose rows are joined on the shards. ok is false where it is
+// not of a form for which that is known to be right; nothing was changed then.
+func (g *gatherer) combine(b *block) bool {
+	a, sel := g.a, b.sel
+	if sel.Larg != nil || sel.IntoClause != nil || len(sel.FromClause) == 0 || len(sel.ValuesLists) > 0 || a.outerAgg {
+		return false
 	}
-	if a.notGathered() != nil || a.multi() != nil || a.outerAgg || a.unstable != "" || len(a.text) == 0 {
-		return nil, false
+	first := a.selectToken(sel)
+	if first < 0 {
+		return false
 	}
-	anchor, r := a.scatterFrom(sel.FromClause, nil)
-	if r != nil || !distinctNames(lvl.rtes) {
-		return nil, false
-	}
-	cl, ok := a.clauses(0)
+	cl, ok := a.clauses(first)
 	if !ok || cl.from < 0 {
-		return nil, false
+		return false
 	}
 	grouped := a.aggregates(sel) || len(sel.GroupClause) > 0 || len(sel.DistinctClause) > 0 && !a.windows(sel)
 	if a.volatile || a.emptyGroups(sel) {
 		grouped = false
 	}
 	for {
-		c := &combiner{a: a, sel: sel, lvl: lvl, cl: cl, grouped: grouped, at: map[column]int{}, plain: true}
-		g, ok := c.plan(anchor)
-		if ok && !grouped || ok && !c.raw {
-			return g, true
+		c := &combiner{g: g, a: a, b: b, sel: sel, cl: cl, first: first, grouped: grouped}
+		if c.plan() {
+			g.edits = append(g.edits, c.edits...)
+			g.combined = append(g.combined, c)
+			for _, s := range c.inner {
+				g.block(a.blocks[s])
+			}
+			for _, u := range b.uses {
+				if c.source(u.rte) == nil {
+					g.table(u)
+				}
+			}
+			return true
 		}
 		if !grouped || c.failed {
-			return nil, false
+			return false
 		}
 		grouped = false
 	}
-}
-
-// distinctNames says whether each entry of FROM is a table with a name of its own.
-func distinctNames(rtes []*rte) bool {
-	seen := map[string]bool{}
-	for _, e := range rtes {
-		if e.name == "" || seen[e.name] {
-			return false
-		}
-		seen[e.name] = true
-	}
-	return true
 }
 
 // windows says whether there is a window function.
@@ -139,42 +148,262 @@ func (a *analysis) groupItem(sel *pg.SelectStmt, n *pg.Node) *pg.Node {
 	return n
 }
 
-// plan makes the plan.
-func (c *combiner) plan(anchor *leaf) (*Gather, bool) {
-	a, sel := c.a, c.sel
-	c.part = Part{Place: Pinned, Table: anchor.table.String()}
-	if pin, ok := a.pin(anchor); ok {
-		c.part.Pins = []Pin{pin}
+// plan divides the block and replaces what has to be. It returns false if that can't
+// be done; failed says that it can't be done without grouping either.
+func (c *combiner) plan() bool {
+	if !c.divide() {
+		c.failed = true
+		return false
+	}
+	for _, n := range c.kept {
+		c.keep(n)
+	}
+	for _, n := range c.sel.WithClause.GetCtes() {
+		c.subquery(n.GetCommonTableExpr().Ctequery.GetSelectStmt())
+	}
+	if c.grouped && (len(c.sources) > 1 || len(c.rest)+len(c.kept) > 0) {
+		return false
 	}
 	if c.grouped {
 		c.groupExprs()
 	}
-	for _, t := range sel.TargetList {
+	for _, t := range c.sel.TargetList {
 		c.target(t.GetResTarget())
 	}
-	for _, n := range slices.Concat(sel.DistinctClause, sel.GroupClause, []*pg.Node{sel.HavingClause}, sel.WindowClause, sel.SortClause) {
+	for _, n := range slices.Concat(c.sel.DistinctClause, c.sel.GroupClause, []*pg.Node{c.sel.HavingClause}, c.sel.WindowClause, c.sel.SortClause) {
 		c.item(n)
 	}
+	for _, n := range c.rest {
+		if _, ok := c.a.exprText(n); !ok {
+			c.failed = true
+		}
+		c.expr(n)
+	}
 	if c.failed || c.grouped && c.raw {
-		return nil, false
+		return false
 	}
-	query, ok := c.query()
-	if !ok {
-		return nil, false
+	for _, s := range c.sources {
+		s.part = len(c.g.parts)
+		c.g.parts = append(c.g.parts, &Part{})
 	}
-	c.part.Query, c.part.Plain = query, c.plain
-	last := c.cl.after(c.cl.from)
+	return true
+}
+
+// divide finds the joins that the shards run.
+func (c *combiner) divide() bool {
+	for _, it := range c.sel.FromClause {
+		if !c.item1(it) {
+			return false
+		}
+	}
+	c.rest = append(c.rest, conjuncts(c.sel.WhereClause)...)
+	c.attach()
+	if len(c.sources) == 0 {
+		return false
+	}
+	names := map[string]bool{}
+	for _, s := range c.sources {
+		for _, e := range s.rtes {
+			if e.name == "" || names[e.name] {
+				return false
+			}
+			names[e.name] = true
+		}
+		if len(s.rtes) == 0 {
+			return false
+		}
+	}
+	c.assign()
+	return true
+}
+
+// item1 adds an item of FROM to the sources. An inner join is two items and
+// conditions.
+func (c *combiner) item1(n *pg.Node) bool {
+	a := c.a
+	if j := n.GetJoinExpr(); j != nil && j.Jointype == pg.JoinType_JOIN_INNER && !j.IsNatural && len(j.UsingClause) == 0 && j.Alias == nil {
+		c.rest = append(c.rest, conjuncts(j.Quals)...)
+		return c.item1(j.Larg) && c.item1(j.Rarg)
+	}
+	if n.GetRangeSubselect() != nil || n.GetRangeFunction() != nil && !a.volatile {
+		c.kept = append(c.kept, n)
+		return true
+	}
+	s := &source{items: []*pg.Node{n}, at: map[column]int{}, plain: true}
+	if rv := n.GetRangeVar(); rv != nil {
+		u, ok := a.useOf(rv)
+		if !ok || u.rte.table == nil { // a CTE or a local relation
+			c.kept = append(c.kept, n)
+			return true
+		}
+		s.rtes = []*rte{u.rte}
+		s.anchor = u.rte.leaf
+		switch {
+		case s.anchor != nil:
+		default:
+			s.place = Any
+		}
+	} else {
+		anchor, r := a.side(n)
+		if r != nil || anchor == nil {
+			return false
+		}
+		if _, ok := a.regionOf(c.b, anchor, n); !ok {
+			return false
+		}
+		s.anchor = anchor
+		for _, u := range c.b.uses {
+			within := false
+			eachMessageBelow(n, func(m protoMessage) { within = within || m.Interface() == any(u.rv) })
+			if within {
+				s.rtes = append(s.rtes, u.rte)
+			}
+		}
+	}
+	if s.anchor != nil {
+		for _, t := range c.sources {
+			if t.anchor != nil && aligned(s.anchor, t.anchor) {
+				t.items, t.rtes = append(t.items, n), append(t.rtes, s.rtes...)
+				return true
+			}
+		}
+	}
+	c.sources = append(c.sources, s)
+	return true
+}
+
+// attach joins reference tables to what an equality ties them to.
+func (c *combiner) attach() {
+	for again := true; again; {
+		again = false
+		for i, s := range c.sources {
+			if s.place != Any {
+				continue
+			}
+			if t := c.tied(s); t != nil {
+				t.items, t.rtes = append(t.items, s.items...), append(t.rtes, s.rtes...)
+				c.sources = slices.Delete(c.sources, i, i+1)
+				again = true
+				break
+			}
+		}
+	}
+}
+
+// tied finds another source with a column that must equal one of s.
+func (c *combiner) tied(s *source) *source {
+	for _, n := range c.rest {
+		e := n.GetAExpr()
+		if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
+			continue
+		}
+		l, ok1 := c.a.columns[e.Lexpr.GetColumnRef()]
+		r, ok2 := c.a.columns[e.Rexpr.GetColumnRef()]
+		if !ok1 || !ok2 {
+			continue
+		}
+		if slices.Contains(s.rtes, r.rte) {
+			l, r = r, l
+		}
+		if !slices.Contains(s.rtes, l.rte) {
+			continue
+		}
+		for _, t := range c.sources {
+			if t != s && slices.Contains(t.rtes, r.rte) {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
+// assign gives each condition to the source that it is about, if its shards can
+// decide it.
+func (c *combiner) assign() {
+	var rest []*pg.Node
+	for _, n := range c.rest {
+		if s := c.sourceOf(n); s != nil {
+			s.conds = append(s.conds, n)
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	c.rest = rest
+}
+
+func (c *combiner) sourceOf(n *pg.Node) *source {
+	for _, s := range c.sources {
+		r, ok := c.a.regionOf(c.b, s.anchor, n)
+		if !ok {
+			continue
+		}
+		if len(r.rtes) == 0 && len(c.sources) > 1 {
+			return nil
+		}
+		if !slices.ContainsFunc(r.rtes, func(e *rte) bool { return !slices.Contains(s.rtes, e) }) {
+			if _, ok := c.a.exprText(n); ok {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// compose makes the block's parts, and the edit of its FROM and WHERE. edits are all
+// those within the block.
+func (c *combiner) compose() bool {
+	a, g := c.a, c.g
+	from := own("FROM ")
+	for i, s := range c.sources {
+		q, ok := c.query(s)
+		if !ok {
+			return false
+		}
+		p := g.parts[s.part]
+		p.Place, p.Query, p.Plain = s.place, q, s.plain
+		var names []string
+		for _, e := range s.rtes {
+			names = append(names, e.table.String())
+		}
+		p.Table = strings.Join(names, ", ")
+		if s.anchor != nil {
+			p.Place = Pinned
+			if pin, ok := a.pin(s.anchor); ok {
+				p.Pins = []Pin{pin}
+			}
+		}
+		for k := range s.exprs {
+			p.Columns = append(p.Columns, columnName(k))
+		}
+		from = append(from, Piece{Own: when(i > 0, ", ")}, Piece{Part: s.part + 1}, Piece{Own: " AS " + s.name() + " "})
+	}
+	end := c.cl.after(c.cl.from)
 	if c.cl.where >= 0 {
-		last = c.cl.after(c.cl.where)
+		end = c.cl.after(c.cl.where)
 	}
-	from := append(own("FROM "), Piece{Part: 1}, Piece{Own: " AS " + combined + " "})
-	c.edits = append(c.edits, edit{byteRange{c.tokenStart(c.cl.from), c.tokenStart(last)}, from})
-	final, ok := a.edited(byteRange{0, len(a.text)}, c.edits)
-	if !ok {
-		return nil, false
+	for _, n := range c.kept {
+		r, ok := c.itemText(n)
+		if !ok {
+			return false
+		}
+		text, ok := a.edited(r, g.edits)
+		if !ok {
+			return false
+		}
+		from = append(append(append(from, Piece{Own: ", "}), text...), Piece{Own: " "})
 	}
-	g := &Gather{Parts: []Part{c.part}, Final: final}
-	return g, a.reads(g)
+	for i, n := range c.rest {
+		r, _ := a.exprText(n)
+		text, ok := a.edited(r, g.edits)
+		if !ok {
+			return false
+		}
+		from = append(append(append(from, Piece{Own: choose(i == 0, "WHERE (", "AND (")}), text...), Piece{Own: ") "})
+	}
+	r := byteRange{c.tokenStart(c.cl.from), c.tokenStart(end)}
+	g.edits = slices.DeleteFunc(g.edits, func(e edit) bool { return e.start >= r.start && e.end <= r.end })
+	g.edits = append(g.edits, edit{r, from})
+	return true
 }
 
 // tokenStart is where a token begins, or where the text ends.
@@ -185,29 +414,15 @@ func (c *combiner) tokenStart(i int) int {
 	return int(c.a.toks[i].Start)
 }
 
-// reads says whether PostgreSQL's grammar accepts the texts of a plan.
-func (a *analysis) reads(g *Gather) bool {
-	for _, q := range []SQL{g.Parts[0].Query, g.Final} {
-		text := string(q.Append(nil, []byte(a.text), a.lits, placeholder{}))
-		if tree, err := pg.Parse(text); err != nil || len(tree.Stmts) != 1 {
-			return false
-		}
-	}
-	return true
-}
-
-// placeholder writes something that the grammar accepts for a part.
-type placeholder struct{}
-
-func (placeholder) AppendSource(dst []byte, _ int) []byte  { return append(dst, "x"...) }
-func (placeholder) AppendCast(dst []byte, _, _ int) []byte { return append(dst, "::x"...) }
-
 // groupExprs finds the expressions of GROUP BY that are not just columns. Where their
 // text is known, the shards compute them.
 func (c *combiner) groupExprs() {
 	add := func(n *pg.Node) {
 		n = c.a.groupItem(c.sel, n)
 		if n.GetColumnRef() != nil || n.GetAConst() != nil || n.GetRowExpr() != nil {
+			return
+		}
+		if _, ok := c.a.regionOf(c.b, nil, n); !ok {
 			return
 		}
 		if r, ok := c.a.exprText(n); ok {
@@ -265,11 +480,15 @@ func (c *combiner) star(ref *pg.ColumnRef) {
 		entry = str(ref.Fields[len(ref.Fields)-2])
 	}
 	var list []string
-	for _, e := range c.lvl.rtes {
+	for _, e := range c.b.lvl.rtes {
 		if entry != "" && e.name != entry {
 			continue
 		}
-		if e.table == nil || len(c.lvl.merged) > 0 && entry == "" {
+		if c.source(e) == nil && len(c.kept) > 0 && e.name != "" && e.table == nil {
+			list = append(list, QuoteIdent(e.name)+".*")
+			continue
+		}
+		if e.table == nil || len(c.b.lvl.merged) > 0 && entry == "" || c.source(e) == nil {
 			c.failed = true
 			return
 		}
@@ -283,7 +502,12 @@ func (c *combiner) star(ref *pg.ColumnRef) {
 		c.failed = true
 		return
 	}
-	c.edits = append(c.edits, edit{byteRange{int(c.a.toks[first].Start), int(c.a.toks[last].End)}, own(strings.Join(list, ", "))})
+	c.replace(first, last, strings.Join(list, ", "))
+}
+
+// replace replaces tokens.
+func (c *combiner) replace(first, last int, with string) {
+	c.edits = append(c.edits, edit{byteRange{int(c.a.toks[first].Start), int(c.a.toks[last].End)}, own(with)})
 }
 
 // item deals with an item of the other clauses, where a name alone may be that of an
@@ -299,7 +523,7 @@ func (c *combiner) item(n *pg.Node) {
 	if x.GetAConst() != nil {
 		return // a position
 	}
-	if ref := x.GetColumnRef(); ref != nil && len(ref.Fields) == 1 && c.output(str(ref.Fields[0]), n.GetSortBy() != nil) {
+	if ref := x.GetColumnRef(); ref != nil && len(ref.Fields) == 1 && c.output(ref, n.GetSortBy() != nil) {
 		return
 	}
 	c.expr(n)
@@ -307,18 +531,37 @@ func (c *combiner) item(n *pg.Node) {
 
 // output says whether a name alone is that of an output column. In ORDER BY, it is
 // one rather than a column of FROM; in GROUP BY, the other way round.
-func (c *combiner) output(name string, order bool) bool {
-	if !order {
-		if _, ok := c.resolve(&pg.ColumnRef{Fields: []*pg.Node{pg.MakeStrNode(name)}}); ok {
-			return false
-		}
+func (c *combiner) output(ref *pg.ColumnRef, order bool) bool {
+	if _, ok := c.a.columns[ref]; ok && !order {
+		return false
 	}
-	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return t.GetResTarget().Name == name })
+	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return t.GetResTarget().Name == str(ref.Fields[0]) })
 }
 
-func (c *combiner) resolve(ref *pg.ColumnRef) (column, bool) {
-	col, ok := c.a.column(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, c.lvl)
-	return col, ok && slices.Contains(c.lvl.rtes, col.rte)
+// keep replaces what a kept item of FROM has of the shards' rows.
+func (c *combiner) keep(n *pg.Node) {
+	if _, ok := c.itemText(n); !ok {
+		c.failed = true
+		return
+	}
+	switch {
+	case n.GetRangeSubselect() != nil:
+		c.subquery(n.GetRangeSubselect().Subquery.GetSelectStmt())
+	case n.GetRangeFunction() != nil:
+		for _, f := range n.GetRangeFunction().Functions {
+			children(f, c.expr)
+		}
+	}
+}
+
+// source is the one that has an entry of FROM.
+func (c *combiner) source(e *rte) *source {
+	for _, s := range c.sources {
+		if slices.Contains(s.rtes, e) {
+			return s
+		}
+	}
+	return nil
 }
 
 // expr replaces what an expression has of the shards' rows.
@@ -334,69 +577,121 @@ func (c *combiner) expr(n *pg.Node) {
 	}
 	switch {
 	case n.GetColumnRef() != nil:
-		c.columnRef(n.GetColumnRef())
+		c.columnRef(n.GetColumnRef(), false)
 		return
-	case n.GetSubLink() != nil, n.GetSelectStmt() != nil:
+	case n.GetSubLink() != nil:
+		c.expr(n.GetSubLink().Testexpr)
+		c.subquery(n.GetSubLink().Subselect.GetSelectStmt())
+		return
+	case n.GetSelectStmt() != nil:
 		c.failed = true
 		return
 	case n.GetJsonArrayAgg() != nil, n.GetJsonObjectAgg() != nil:
 		c.raw = true
 	case n.GetCollateClause() != nil:
-		c.plain = false
+		c.notPlain()
 	case n.GetFuncCall() != nil:
 		if f := n.GetFuncCall(); c.a.aggregate(f) && c.grouped {
 			if c.partial(f) {
 				return
 			}
-			c.raw = c.raw || !f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 && !f.AggDistinct
+			c.raw = c.raw || !f.AggDistinct || f.AggWithinGroup
 		}
 	}
 	children(n, c.expr)
 }
 
-// columnRef replaces a column.
-func (c *combiner) columnRef(ref *pg.ColumnRef) {
-	col, ok := c.resolve(ref)
-	first := c.a.tokenAt(ref.Location)
-	last := first + 2*(len(ref.Fields)-1)
-	if !ok || first < 0 || last >= len(c.a.toks) {
+// notPlain keeps the rows out of arrays, which have no collations.
+func (c *combiner) notPlain() {
+	for _, s := range c.sources {
+		s.plain = false
+	}
+}
+
+// subquery replaces this block's columns within a subquery, which is planned by itself
+// afterwards.
+func (c *combiner) subquery(sel *pg.SelectStmt) {
+	if sel == nil || c.a.blocks[sel] == nil {
 		c.failed = true
 		return
 	}
-	c.edits = append(c.edits, edit{byteRange{int(c.a.toks[first].Start), int(c.a.toks[last].End)}, own(c.column(col))})
+	eachMessage(sel.ProtoReflect(), func(m protoMessage) {
+		if ref, ok := m.Interface().(*pg.ColumnRef); ok && !c.failed {
+			c.columnRef(ref, true)
+		}
+	})
+	c.inner = append(c.inner, sel)
+}
+
+// columnRef replaces a column. In a subquery, it may be another block's.
+func (c *combiner) columnRef(ref *pg.ColumnRef, inner bool) {
+	col, ok := c.a.columns[ref]
+	if ok && col.rte.block != c.b || !ok && (inner || len(c.kept) > 0 || !c.b.alone()) && !c.mayMean(ref) {
+		return // another block's, or a kept item's
+	}
+	first := c.a.tokenAt(ref.Location)
+	last := first + 2*(len(ref.Fields)-1)
+	if !ok || first < 0 || last >= len(c.a.toks) || c.source(col.rte) == nil {
+		c.failed = true
+		return
+	}
+	c.replace(first, last, c.column(col))
+}
+
+// mayMean says whether a name whose meaning isn't certain may be of a table that the
+// shards join.
+func (c *combiner) mayMean(ref *pg.ColumnRef) bool {
+	for _, e := range c.b.lvl.rtes {
+		if c.source(e) == nil {
+			continue
+		}
+		for _, f := range ref.Fields {
+			if str(f) == e.name || f.GetString_() != nil && slices.Contains(e.columns, str(f)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // column is the final statement's name of a column of FROM.
 func (c *combiner) column(col column) string {
-	i, ok := c.at[col]
+	s := c.source(col.rte)
+	i, ok := s.at[col]
 	if !ok {
 		t := &col.rte.table.Columns[col.n]
-		c.plain = c.plain && t.plain()
+		s.plain = s.plain && t.plain()
 		if c.grouped && !c.groupable(col) {
 			c.raw = true
 		}
-		i = c.add(own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n])))
-		c.at[col] = i
+		i = s.add(own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n])))
+		s.at[col] = i
 	}
-	return c.name(i)
+	return s.column(i)
 }
 
 // add adds a column to those that the rows are grouped by.
-func (c *combiner) add(q SQL) int {
-	c.exprs = append(c.exprs, q)
-	c.list = append(c.list, strconv.Itoa(len(c.exprs)))
-	return len(c.exprs) - 1
+func (s *source) add(q SQL) int {
+	s.exprs = append(s.exprs, q)
+	s.list = append(s.list, strconv.Itoa(len(s.exprs)))
+	return len(s.exprs) - 1
 }
 
 // addPartial adds a partial result.
-func (c *combiner) addPartial(q SQL) int {
-	c.exprs = append(c.exprs, q)
-	return len(c.exprs) - 1
+func (s *source) addPartial(q SQL) int {
+	s.exprs = append(s.exprs, q)
+	return len(s.exprs) - 1
 }
 
 func columnName(i int) string { return "c" + strconv.Itoa(i+1) }
 
-func (c *combiner) name(i int) string { return combined + "." + columnName(i) }
+// name is the name by which the final statement knows a source. Its number comes from
+// the first table's place in the text, since the part's is not known yet.
+func (s *source) name() string {
+	return "shardgate" + strconv.Itoa(s.rtes[0].number)
+}
+
+func (s *source) column(i int) string { return s.name() + "." + columnName(i) }
 
 // groupExpr replaces an expression of GROUP BY.
 func (c *combiner) groupExpr(n *pg.Node, g *groupExpr) {
@@ -405,19 +700,20 @@ func (c *combiner) groupExpr(n *pg.Node, g *groupExpr) {
 		c.failed = true
 		return
 	}
+	s := c.sources[0]
 	if g.at < 0 {
 		eachMessageBelow(n, func(m protoMessage) {
-			if ref, ok := m.Interface().(*pg.ColumnRef); ok {
-				col, ok := c.resolve(ref)
-				c.plain = c.plain && ok && !col.rte.table.Columns[col.n].Collated
-			}
-			if _, ok := m.Interface().(*pg.CollateClause); ok {
-				c.plain = false
+			switch v := m.Interface().(type) {
+			case *pg.ColumnRef:
+				col, ok := c.a.columns[v]
+				s.plain = s.plain && ok && !col.rte.table.Columns[col.n].Collated
+			case *pg.CollateClause:
+				s.plain = false
 			}
 		})
-		g.at = c.add(c.a.span(g.text))
+		g.at = s.add(c.a.span(g.text))
 	}
-	c.edits = append(c.edits, edit{r, own(c.name(g.at))})
+	c.edits = append(c.edits, edit{r, own(s.column(g.at))})
 }
 
 // groupableTypes are the types of PostgreSQL's own that can be grouped by.
@@ -432,7 +728,7 @@ func (c *combiner) groupable(col column) bool {
 	}
 	for _, n := range c.sel.GroupClause {
 		if ref := c.a.groupItem(c.sel, n).GetColumnRef(); ref != nil {
-			if x, ok := c.resolve(ref); ok && x == col {
+			if x, ok := c.a.columns[ref]; ok && x == col {
 				return true
 			}
 		}
@@ -487,31 +783,66 @@ func (a *analysis) closing(i int) int {
 	return -1
 }
 
-// query is what each shard is asked.
-func (c *combiner) query() (SQL, bool) {
+// query is what each shard is asked for a source.
+func (c *combiner) query(s *source) (SQL, bool) {
 	a := c.a
 	q := own("SELECT ")
-	if len(c.exprs) == 0 {
-		c.exprs = []SQL{own("true")}
+	if len(s.exprs) == 0 {
+		s.exprs = []SQL{own("true")} // the rows count, and nothing of them
 	}
-	for i, e := range c.exprs {
-		if i > 0 {
-			q = append(q, Piece{Own: ", "})
+	for i, e := range s.exprs {
+		q = append(append(append(q, Piece{Own: when(i > 0, ", ")}), e...), Piece{Own: " AS " + columnName(i)})
+	}
+	for i, n := range s.items {
+		r, ok := c.itemText(n)
+		if !ok {
+			return nil, false
 		}
-		q = append(append(q, e...), Piece{Own: " AS " + columnName(i)})
-		c.part.Columns = append(c.part.Columns, columnName(i))
+		q = append(append(q, Piece{Own: choose(i == 0, " FROM ", ", ")}), a.span(r)...)
 	}
-	q = append(q, Piece{Own: " "})
-	last := c.cl.after(c.cl.from)
-	if c.cl.where >= 0 {
-		last = c.cl.after(c.cl.where)
+	for i, n := range s.conds {
+		r, _ := a.exprText(n)
+		q = append(append(append(q, Piece{Own: choose(i == 0, " WHERE (", " AND (")}), a.span(r)...), Piece{Own: ")"})
 	}
-	q = append(q, a.span(byteRange{c.tokenStart(c.cl.from), int(a.toks[last-1].End)})...)
 	if c.grouped {
-		if len(c.list) > 0 {
-			q = append(q, Piece{Own: " GROUP BY " + strings.Join(c.list, ", ")})
+		if len(s.list) > 0 {
+			q = append(q, Piece{Own: " GROUP BY " + strings.Join(s.list, ", ")})
 		}
 		return q, true
 	}
 	return append(q, c.limit()...), true
+}
+
+// itemText is the text of an item of FROM. It is guessed and checked, as that of an
+// expression.
+func (c *combiner) itemText(n *pg.Node) (byteRange, bool) {
+	a := c.a
+	want := withoutPlaces(n)
+	lo, hi := a.extent(n)
+	if lo < 0 {
+		return byteRange{}, false
+	}
+	for from := lo; from >= c.cl.from+1 && lo-from <= maxSpanTokens; from-- {
+		for to := hi; to < len(a.toks) && to-hi <= maxSpanTokens; to++ {
+			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			if !a.balanced(from, to) {
+				continue
+			}
+			tree, err := pg.Parse("SELECT FROM " + a.text[r.start:r.end])
+			if err != nil || len(tree.Stmts) != 1 {
+				continue
+			}
+			sel := tree.Stmts[0].Stmt.GetSelectStmt()
+			if len(sel.GetFromClause()) == 1 && bareFrom(sel) && same(sel.FromClause[0], want) {
+				return r, true
+			}
+		}
+	}
+	return byteRange{}, false
+}
+
+// bareFrom says whether a SELECT is a FROM clause and nothing else.
+func bareFrom(sel *pg.SelectStmt) bool {
+	return sel.WhereClause == nil && len(sel.TargetList)+len(sel.GroupClause)+len(sel.WindowClause)+len(sel.SortClause)+len(sel.LockingClause) == 0 &&
+		sel.HavingClause == nil && sel.LimitCount == nil && sel.LimitOffset == nil && sel.Larg == nil
 }

@@ -88,7 +88,7 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		s := n.GetRangeTableSample()
 		t := a.tree(s.Relation, lvl)
 		t.sees = lvl.scope(lvl.rtes[:len(lvl.rtes)-1])
-		a.unstable = "TABLESAMPLE"
+		a.notStable("TABLESAMPLE")
 		if rv := s.Relation.GetRangeVar(); rv != nil {
 			if a.sampled == nil {
 				a.sampled = map[*pg.RangeVar]bool{}

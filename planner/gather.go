@@ -41,42 +41,106 @@ type use struct {
 	rte   *rte
 }
 
-// gather plans a SELECT by bringing every relation that it reads to one shard. why
-// is the reason for which it is not run in another way.
+// gatherer plans a Gather.
+type gatherer struct {
+	a        *analysis
+	w        *wanted
+	parts    []*Part
+	tables   map[string]int // parts that are tables, by what they ask
+	edits    []edit
+	combined []*combiner
+	refusal  *Refusal
+}
+
+// gather plans a SELECT by bringing together the rows that it needs. why is the reason
+// for which it is not run in another way.
 func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	if r := a.notGathered(); r != nil {
 		return nil, r
 	}
-	w := a.wanted(n)
-	g := &Gather{}
-	var edits []edit
-	parts := map[string]int{}
-	for _, u := range a.uses {
-		p, r := a.part(u, w)
-		if r != nil {
-			return nil, r
-		}
-		key := fmt.Sprint(p.Place, p.Pins, p.Query)
-		i, ok := parts[key]
-		if !ok {
-			i = len(g.Parts)
-			parts[key] = i
-			g.Parts = append(g.Parts, p)
-		}
-		if a.sampled[u.rv] {
-			g.Parts[i].Plain = false
-		}
-		if edits, ok = a.replaceRelation(edits, u, i); !ok {
+	g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}}
+	g.block(a.root)
+	if g.refusal == nil && len(g.parts) == 0 {
+		g.refusal = why
+	}
+	if g.refusal != nil {
+		return nil, g.refusal
+	}
+	for _, c := range slices.Backward(g.combined) { // inner ones first
+		if !c.compose() {
 			return nil, why
 		}
 	}
-	edits = a.dropSchemas(edits, n)
+	g.edits = a.dropSchemas(g.edits, n)
+	out := &Gather{}
 	var ok bool
-	if g.Final, ok = a.edited(byteRange{0, len(a.text)}, edits); !ok {
+	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
 		return nil, why
 	}
-	return g, nil
+	for _, p := range g.parts {
+		out.Parts = append(out.Parts, *p)
+	}
+	if !a.reads(out) {
+		return nil, why
+	}
+	return out, nil
 }
+
+// block plans a SELECT and those inside it.
+func (g *gatherer) block(b *block) {
+	if g.refusal != nil || len(b.uses) > 0 && g.combine(b) {
+		return
+	}
+	for _, u := range b.uses {
+		g.table(u)
+	}
+	for _, c := range b.children {
+		g.block(c)
+	}
+}
+
+// table makes a relation a part by itself.
+func (g *gatherer) table(u use) {
+	p, r := g.a.part(u, g.w)
+	if r != nil {
+		g.refusal = r
+		return
+	}
+	key := fmt.Sprint(p.Place, p.Pins, p.Query)
+	i, ok := g.tables[key]
+	if !ok {
+		i = len(g.parts)
+		g.tables[key] = i
+		g.parts = append(g.parts, &p)
+	}
+	if g.a.sampled[u.rv] {
+		g.parts[i].Plain = false
+	}
+	if g.edits, ok = g.a.replaceRelation(g.edits, u, i); !ok {
+		g.refusal = unsupported("the name of "+p.Table+" is not found in the statement's text", "Write it in another way.")
+	}
+}
+
+// reads says whether PostgreSQL's grammar accepts the texts of a plan.
+func (a *analysis) reads(g *Gather) bool {
+	for i := range g.Parts {
+		if !a.readsSQL(g.Parts[i].Query) {
+			return false
+		}
+	}
+	return a.readsSQL(g.Final)
+}
+
+func (a *analysis) readsSQL(q SQL) bool {
+	tree, err := pg.Parse(string(q.Append(nil, []byte(a.text), a.lits, placeholder{})))
+	return err == nil && len(tree.Stmts) == 1
+}
+
+// placeholder writes something that the grammar accepts for a part.
+type placeholder struct{}
+
+func (placeholder) AppendSource(dst []byte, _ int) []byte  { return append(dst, "x"...) }
+func (placeholder) AppendCast(dst []byte, _, _ int) []byte { return append(dst, "::x"...) }
 
 // notGathered says why a SELECT can't be run over rows that were brought elsewhere.
 func (a *analysis) notGathered() *Refusal {
@@ -228,7 +292,7 @@ func (a *analysis) replaceRelation(edits []edit, u use, part int) ([]edit, bool)
 func (a *analysis) dropSchemas(edits []edit, n *pg.Node) []edit {
 	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
 		ref, ok := m.Interface().(*pg.ColumnRef)
-		if !ok || len(ref.Fields) < 3 {
+		if !ok || len(ref.Fields) < 3 || slices.ContainsFunc(edits, func(e edit) bool { return int(ref.Location) >= e.start && int(ref.Location) < e.end }) {
 			return
 		}
 		i := a.tokenAt(ref.Location)

@@ -9,7 +9,7 @@ import (
 // It is empty where the rows of the result are not those of FROM.
 func (c *combiner) limit() SQL {
 	a, sel := c.a, c.sel
-	if sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
+	if len(c.sources) > 1 || len(c.rest) > 0 || sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
 		a.aggregates(sel) || a.windows(sel) || a.volatile || a.returnsSets(sel) {
 		return nil
 	}

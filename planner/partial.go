@@ -19,31 +19,30 @@ func (c *combiner) partial(f *pg.FuncCall) bool {
 	if name == "" || !ok || f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 || f.Over != nil || f.FuncVariadic || c.nested(f) {
 		return false
 	}
-	a := c.a
+	a, s := c.a, c.sources[0]
 	whole, _ := c.callRange(f)
 	args := a.span(byteRange{int(a.toks[open].Start), int(a.toks[last].End)})
 	var final SQL
 	switch {
 	case name == "count":
-		final = own("coalesce(pg_catalog.sum(" + c.name(c.addPartial(a.span(whole))) + "),0)::pg_catalog.int8")
+		final = own("coalesce(pg_catalog.sum(" + s.column(s.addPartial(a.span(whole))) + "),0)::pg_catalog.int8")
 	case name == "sum" && len(f.Args) == 1:
-		i := c.addPartial(a.span(whole))
-		final = SQL{{Own: "pg_catalog.sum(" + c.name(i) + ")"}, {Part: 1, Column: i + 1}}
+		i := s.addPartial(a.span(whole))
+		final = SQL{{Own: "pg_catalog.sum(" + s.column(i) + ")"}, {Part: len(c.g.parts) + 1, Column: i + 1}}
 	case name == "avg" && len(f.Args) == 1:
-		sum := "pg_catalog.sum"
 		count := ""
-		switch t := a.typeOf(f.Args[0], c.lvl); {
+		switch t := a.typeOf(f.Args[0]); {
 		case slices.Contains([]uint32{21, 23, oidInt8, 1700}, t):
 		case t == 701:
 			count = "::pg_catalog.float8"
 		default:
 			return false // a float4's sum is less exact than its average; an interval's is found out in steps
 		}
-		s := c.addPartial(append(own(sum), args...))
-		n := c.addPartial(append(own("pg_catalog.count"), args...))
-		final = own("(pg_catalog.sum(" + c.name(s) + ")/nullif(pg_catalog.sum(" + c.name(n) + "),0)" + count + ")")
+		i := s.addPartial(append(own("pg_catalog.sum"), args...))
+		n := s.addPartial(append(own("pg_catalog.count"), args...))
+		final = own("(pg_catalog.sum(" + s.column(i) + ")/nullif(pg_catalog.sum(" + s.column(n) + "),0)" + count + ")")
 	case repeatable[name] && len(f.Args) == 1:
-		final = own("pg_catalog." + name + "(" + c.name(c.addPartial(a.span(whole))) + ")")
+		final = own("pg_catalog." + name + "(" + s.column(s.addPartial(a.span(whole))) + ")")
 	default:
 		return false
 	}
@@ -68,21 +67,23 @@ func (c *combiner) builtin(f *pg.FuncCall) string {
 // of FROM's, or an aggregate. It also notes the collations.
 func (c *combiner) nested(f *pg.FuncCall) bool {
 	bad := false
+	s := c.sources[0]
 	eachMessage(f.ProtoReflect(), func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.SubLink, *pg.SelectStmt:
 			bad = true
 		case *pg.CollateClause:
-			c.plain = false
+			s.plain = false
 		case *pg.ColumnRef:
-			col, ok := c.resolve(v)
-			bad = bad || !ok
-			if ok {
-				t := &col.rte.table.Columns[col.n]
-				c.plain = c.plain && !t.Collated
+			col, ok := c.a.columns[v]
+			bad = bad || !ok || col.rte.block != c.b
+			if !bad {
+				s.plain = s.plain && !col.rte.table.Columns[col.n].Collated
 			}
 		case *pg.FuncCall:
-			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v))
+			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v) || c.a.varies(v))
+		case *pg.SQLValueFunction:
+			bad = bad || clockValue(v)
 		}
 	})
 	return bad
@@ -90,10 +91,10 @@ func (c *combiner) nested(f *pg.FuncCall) bool {
 
 // typeOf is the type of an expression where that follows from its columns' and
 // casts' types by the rules of PostgreSQL's operators for numbers; else 0.
-func (a *analysis) typeOf(n *pg.Node, lvl *level) uint32 {
+func (a *analysis) typeOf(n *pg.Node) uint32 {
 	switch {
 	case n.GetColumnRef() != nil:
-		if c, ok := a.column(n, lvl); ok && c.rte.table.Columns[c.n].Scalar {
+		if c, ok := a.columns[n.GetColumnRef()]; ok && c.rte.table.Columns[c.n].Scalar {
 			return c.rte.table.Columns[c.n].Type
 		}
 	case n.GetTypeCast() != nil:
@@ -112,11 +113,11 @@ func (a *analysis) typeOf(n *pg.Node, lvl *level) uint32 {
 			len(a.env.Schema.Operators[str(e.Name[0])]) > 0 {
 			return 0
 		}
-		r := a.typeOf(e.Rexpr, lvl)
+		r := a.typeOf(e.Rexpr)
 		if e.Lexpr == nil {
 			return r
 		}
-		l := a.typeOf(e.Lexpr, lvl)
+		l := a.typeOf(e.Lexpr)
 		i, j := slices.Index(numbers, l), slices.Index(numbers, r)
 		if i < 0 || j < 0 {
 			return 0

@@ -77,7 +77,8 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err erro
 		return &Statement{Node: &Control{Kind: Empty}}, nil
 	}
 	a := &analysis{env: env, text: p.text, lits: lits,
-		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{}}
+		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
+		blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}}
 	defer func() {
 		if r := recover(); r != nil {
 			refusal, ok := r.(*Refusal)

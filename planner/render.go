@@ -297,7 +297,7 @@ func (r *renderer) sql(q SQL) string {
 			b.Write(r.AppendCast(nil, p.Part-1, p.Column-1))
 		case p.Part > 0:
 			b.Write(r.AppendSource(nil, p.Part-1))
-		case p.Own != "":
+		case p.Start == p.End:
 			b.WriteString(p.Own)
 		default:
 			fmt.Fprintf(&b, "<%s to %s>", anchor(p.Start), anchor(p.End))

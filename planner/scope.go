@@ -55,6 +55,8 @@ type rte struct {
 	view    *Table   // a view over local tables
 	columns []string // by position, as they are visible; nil when unknown
 	leaf    *leaf
+	block   *block
+	number  int // among the statement's, from 1
 }
 
 // column is one column of an entry.

@@ -13,7 +13,7 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 	if c := a.setConfig(sel); c != nil {
 		return c
 	}
-	lvl := a.query(sel, nil, nil)
+	a.query(sel, nil, nil)
 	a.complete(n)
 	if node, done := a.unsharded(); done {
 		return node
@@ -33,9 +33,6 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 		}
 		if why == nil {
 			return &Scatter{Merge: merge}, anchor, nil
-		}
-		if g, ok := a.combine(sel, lvl); ok {
-			return g, nil, nil
 		}
 		node, why := a.gather(n, why)
 		return node, nil, why

@@ -17,9 +17,9 @@ import (
 func (a *analysis) perhapsUnstable(sel *pg.SelectStmt) {
 	switch {
 	case sel.LimitCount != nil, sel.LimitOffset != nil:
-		a.unstable = "LIMIT or OFFSET"
+		a.notStable("LIMIT or OFFSET")
 	case len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil:
-		a.unstable = "DISTINCT ON"
+		a.notStable("DISTINCT ON")
 	}
 }
 
@@ -37,9 +37,9 @@ func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
 	switch {
 	case !a.shared:
 	case a.env.Schema.functions[name].Volatility == Volatile:
-		a.unstable = name + "()"
+		a.notStable(name + "()")
 	case f.Over != nil:
-		a.unstable = "a window function"
+		a.notStable("a window function")
 	case !a.aggregate(f) || orderFree[name] && len(f.Funcname) == 1 && !a.env.Schema.functions[name].User:
 	case name == "sum" || name == "avg":
 		if len(f.Args) == 1 {
@@ -48,9 +48,9 @@ func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
 				return
 			}
 		}
-		a.unstable = "the order of rows in " + name + "()"
+		a.notStable("the order of rows in " + name + "()")
 	default:
-		a.unstable = "the order of rows in " + name + "()"
+		a.notStable("the order of rows in " + name + "()")
 	}
 }
 
@@ -86,5 +86,13 @@ var systemColumns = set("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
 func (a *analysis) systemColumn(c *pg.ColumnRef) {
 	if name := str(c.Fields[len(c.Fields)-1]); systemColumns[name] {
 		a.shardOwn = "the system column " + name
+	}
+}
+
+// notStable notes what gives other rows on each shard.
+func (a *analysis) notStable(what string) {
+	a.unstable = what
+	if a.block != nil {
+		a.block.unstable = what
 	}
 }

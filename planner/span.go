@@ -161,7 +161,10 @@ func (a *analysis) clauses(first int) (c clauses, ok bool) {
 			set(&c.order, i)
 		case a.keyword(i, "limit"), a.keyword(i, "offset"), a.keyword(i, "fetch"):
 			set(&c.limit, i)
-		case a.keyword(i, "union"), a.keyword(i, "intersect"), a.keyword(i, "except"), a.keyword(i, "for"):
+		case a.keyword(i, "union"), a.keyword(i, "intersect"), a.keyword(i, "except"):
+			c.end = i // what follows the other operand belongs to both
+			return c, true
+		case a.keyword(i, "for"):
 			return c, false
 		}
 	}

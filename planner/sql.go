@@ -37,7 +37,7 @@ func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) 
 			dst = parts.AppendCast(dst, p.Part-1, p.Column-1)
 		case p.Part > 0:
 			dst = parts.AppendSource(dst, p.Part-1)
-		case p.Own != "":
+		case p.Start == p.End:
 			dst = append(dst, p.Own...)
 		default:
 			dst = append(dst, text[p.Start.Offset(lits):p.End.Offset(lits)]...)

@@ -1,0 +1,168 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// block is one SELECT of a statement with what the analysis has found in it: a query
+// level with its text.
+type block struct {
+	sel      *pg.SelectStmt
+	lvl      *level
+	parent   *block
+	children []*block // in the order of the analysis
+	uses     []use    // of relations in its own FROM
+	unstable string   // as of analysis, but of this block
+}
+
+// below says whether a block is another one, or inside it.
+func (b *block) below(outer *block) bool {
+	for ; b != nil; b = b.parent {
+		if b == outer {
+			return true
+		}
+	}
+	return false
+}
+
+// reference notes which column a reference means, where that is certain.
+func (a *analysis) reference(ref *pg.ColumnRef, lvl *level) {
+	if c, ok := a.column(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok {
+		a.columns[ref] = c
+	}
+}
+
+// alone says whether no query level around a block has names that it could mean.
+func (b *block) alone() bool {
+	for l := b.lvl.parent; l != nil; l = l.parent {
+		if len(l.rtes) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// region is a part of a block that may be run on the shards.
+type region struct {
+	rtes []*rte // of the block, that it refers to
+	all  bool   // every name in it is known to be of the block or of blocks inside it
+}
+
+// regionOf looks into nodes of block b: whether each shard can run them for its own
+// rows of the anchor's table. ok is false where that isn't certain.
+func (a *analysis) regionOf(b *block, anchor *leaf, nodes ...*pg.Node) (r region, ok bool) {
+	ok = true
+	alone := b.alone()
+	for _, n := range nodes {
+		if n == nil {
+			continue
+		}
+		eachMessageBelow(n, func(m protoMessage) {
+			switch v := m.Interface().(type) {
+			case *pg.ColumnRef:
+				c, known := a.columns[v]
+				switch {
+				case known && c.rte.block == b:
+					if !slices.Contains(r.rtes, c.rte) {
+						r.rtes = append(r.rtes, c.rte)
+					}
+				case known && c.rte.block.below(b):
+				case known, !alone:
+					ok = false
+				}
+			case *pg.RangeVar:
+				u, known := a.useOf(v)
+				switch {
+				case !known: // the name of a CTE
+					ok = false
+				case u.rte.leaf != nil:
+					ok = ok && anchor != nil && aligned(u.rte.leaf, anchor)
+				case u.table == nil || u.table.Distribution != Reference:
+					ok = false
+				}
+			case *pg.SelectStmt:
+				if inner := a.blocks[v]; inner == nil || inner.unstable != "" || v.WithClause != nil {
+					ok = false
+				}
+			case *pg.FuncCall:
+				ok = ok && !a.varies(v)
+			case *pg.SQLValueFunction:
+				ok = ok && !clockValue(v)
+			case *pg.RangeTableSample:
+				ok = false
+			}
+		})
+	}
+	return r, ok
+}
+
+// useOf finds the use of a relation by its name's node.
+func (a *analysis) useOf(rv *pg.RangeVar) (use, bool) {
+	i := slices.IndexFunc(a.uses, func(u use) bool { return u.rv == rv })
+	if i < 0 {
+		return use{}, false
+	}
+	return a.uses[i], true
+}
+
+// varies says whether a function may give another value on each shard.
+func (a *analysis) varies(f *pg.FuncCall) bool {
+	name := str(f.Funcname[len(f.Funcname)-1])
+	fn := a.env.Schema.functions[name]
+	return clockFunctions[name] || fn.Volatility == Volatile || fn.User && fn.Volatility != Immutable
+}
+
+// clockValue says whether a function without parentheses tells a time.
+func clockValue(f *pg.SQLValueFunction) bool {
+	switch f.Op {
+	case pg.SQLValueFunctionOp_SVFOP_CURRENT_ROLE, pg.SQLValueFunctionOp_SVFOP_CURRENT_USER,
+		pg.SQLValueFunctionOp_SVFOP_USER, pg.SQLValueFunctionOp_SVFOP_SESSION_USER,
+		pg.SQLValueFunctionOp_SVFOP_CURRENT_CATALOG, pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA:
+		return false
+	}
+	return true
+}
+
+// conjuncts divides a condition at its ANDs.
+func conjuncts(n *pg.Node) []*pg.Node {
+	if n == nil {
+		return nil
+	}
+	if b := n.GetBoolExpr(); b != nil && b.Boolop == pg.BoolExprType_AND_EXPR {
+		var out []*pg.Node
+		for _, x := range b.Args {
+			out = append(out, conjuncts(x)...)
+		}
+		return out
+	}
+	return []*pg.Node{n}
+}
+
+// selectToken is the token SELECT of a block, or -1.
+func (a *analysis) selectToken(sel *pg.SelectStmt) int {
+	if len(sel.TargetList) == 0 {
+		return -1
+	}
+	i := a.tokenAt(sel.TargetList[0].GetResTarget().Location) - 1
+	if a.is(i, ')') && len(sel.DistinctClause) > 0 { // DISTINCT ON (...)
+		for depth := 0; i >= 0; i-- {
+			if a.is(i, ')') {
+				depth++
+			} else if a.is(i, '(') {
+				if depth--; depth == 0 {
+					break
+				}
+			}
+		}
+		i--
+	}
+	for a.keyword(i, "on") || a.keyword(i, "distinct") || a.keyword(i, "all") {
+		i--
+	}
+	if !a.keyword(i, "select") {
+		return -1
+	}
+	return i
+}
