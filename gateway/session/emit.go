@@ -55,7 +55,7 @@ func (s *Session) emitOn(shard int, st *step, f func(*pool.Conn)) error {
 
 // parseShard chooses the shard that parses or describes a statement: the one where
 // the batch will run it, if that is one; else one that takes part; else the home
-// shard.
+// shard. Only that one knows local tables.
 func (s *Session) parseShard(i int) int {
 	prep := s.steps[i].prep
 	for k := i + 1; k < len(s.steps); k++ {
@@ -63,10 +63,21 @@ func (s *Session) parseShard(i int) int {
 			return t.portal.shards[0]
 		}
 	}
-	if s.tx != nil && s.tx.parts[s.host.Home] == nil {
+	if s.tx != nil && s.tx.parts[s.host.Home] == nil && !readsHome(prep.st.Node) {
 		return s.any()
 	}
 	return s.host.Home
+}
+
+// readsHome says whether a plan is about what only the home shard has.
+func readsHome(node planner.Node) bool {
+	switch n := node.(type) {
+	case *planner.Route:
+		return n.Place == planner.Home
+	case *planner.Gather:
+		return slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
+	}
+	return false
 }
 
 // appendMessage appends a message of the client's as it came.
