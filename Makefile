@@ -2,7 +2,7 @@
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test check unit race test-drivers bench clean
+.PHONY: build run test check unit race test-drivers difftest difftest-long bench clean
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
@@ -30,6 +30,17 @@ race: deps
 test-drivers: deps build
 	scripts/install.sh drivers
 	$(GO) test -timeout 10m -tags drivers ./gateway/drivers
+
+# Random statements, whose answers must be those of one PostgreSQL; a part of unit.
+difftest: deps
+	$(GO) test -count=1 -timeout 10m -v -run 'TestRandom|TestTraps' ./gateway/difftest
+
+# The same for longer: make difftest-long COUNT=200000 SHARDS=5 SEED=1
+COUNT ?= 50000
+SHARDS ?= 3
+SEED ?= 0
+difftest-long: deps
+	$(GO) test -count=1 -timeout 24h -v -run TestRandom ./gateway/difftest -args -statements $(COUNT) -shards $(SHARDS) -seed $(SEED)
 
 bench: deps
 	$(GO) run ./bench $(ARGS)

@@ -44,6 +44,7 @@ var graph = map[string][]string{
 	".": {"configs", "gateway", "gateway/admin", "gateway/dev", "wire"},
 
 	// What tests and measures the whole.
+	"gateway/difftest":  everything,
 	"gateway/drivers":   everything,
 	"gateway/e2e":       everything,
 	"gateway/prototest": everything,

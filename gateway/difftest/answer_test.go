@@ -1,0 +1,332 @@
+package difftest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// statementTimeout is what the servers give a statement: the generator can't know
+	// how long one takes.
+	statementTimeout = 5 * time.Second
+	// patience is when a statement is given up that the server has not ended.
+	patience = 20 * time.Second
+)
+
+// SQLSTATEs that the comparison knows.
+const (
+	refused  = "0A000"
+	canceled = "57014"
+	// lost is in their place when the connection ended.
+	lost = "lost"
+)
+
+// system is one of the two: what can be asked.
+type system struct {
+	name  string
+	url   string
+	conn  *pgconn.PgConn
+	types map[uint32]typ
+	oids  map[string]uint32
+}
+
+// typ is a type of a system. OIDs of user-defined types are different in each.
+type typ struct {
+	name             string
+	array, composite bool
+}
+
+// mode is a way to run a statement.
+type mode string
+
+const (
+	simple   mode = "simple protocol, text"
+	unnamed  mode = "extended protocol, text"
+	prepared mode = "prepared statement, binary"
+)
+
+var modes = []mode{simple, unnamed, prepared}
+
+// answer is what a system answers to a statement.
+type answer struct {
+	columns []string // name, type and modifier of each
+	floats  []bool   // which of them are of a type of floats
+	params  []string // types of the parameters, of prepared statements
+	rows    [][][]byte
+	tag     string
+	code    string // SQLSTATE, "" or lost
+	message string // of the error
+}
+
+// run runs a statement. The connection is as it was before, or closed.
+func (s *system) run(t fatalist, m mode, st *statement) (a answer) {
+	conn := s.connect(t)
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	if st.inBlock {
+		if _, err := conn.Exec(ctx, "BEGIN").ReadAll(); err != nil {
+			return failed(err)
+		}
+		defer func() {
+			if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil && a.code == "" {
+				a = failed(err)
+			}
+		}()
+	}
+	var r *pgconn.Result
+	switch m {
+	case simple:
+		results, err := conn.Exec(ctx, st.simple()).ReadAll()
+		if err != nil {
+			return failed(err)
+		}
+		r = results[0]
+	case unnamed:
+		values, oids, formats := s.arguments(st, false)
+		r = conn.ExecParams(ctx, st.extended(), values, oids, formats, []int16{0}).Read()
+	case prepared:
+		values, oids, formats := s.arguments(st, true)
+		d, err := conn.Prepare(ctx, "", st.extended(), oids)
+		if err != nil {
+			return failed(err)
+		}
+		for _, oid := range d.ParamOIDs {
+			a.params = append(a.params, s.typeName(oid))
+		}
+		r = conn.ExecPrepared(ctx, "", values, formats, []int16{1}).Read()
+	}
+	if r.Err != nil {
+		return failed(r.Err)
+	}
+	a.tag = r.CommandTag.String()
+	for _, f := range r.FieldDescriptions {
+		name := s.typeName(f.DataTypeOID)
+		a.columns = append(a.columns, fmt.Sprintf("%s %s(%d)", f.Name, name, f.TypeModifier))
+		a.floats = append(a.floats, name == "float4" || name == "float8")
+	}
+	for _, row := range r.Rows {
+		for i, v := range row {
+			if m == prepared && v != nil {
+				s.canonical(r.FieldDescriptions[i].DataTypeOID, v)
+			}
+		}
+		a.rows = append(a.rows, row)
+	}
+	return a
+}
+
+// arguments are the parameters as Parse and Bind take them.
+func (s *system) arguments(st *statement, inBinary bool) (values [][]byte, oids []uint32, formats []int16) {
+	for _, p := range st.params {
+		var oid uint32
+		if p.declared {
+			oid = s.oids[kinds[p.kind].catalog()]
+		}
+		value, format := []byte(p.value), int16(0)
+		if b, ok := p.binary(); ok && inBinary {
+			value, format = b, 1
+		}
+		values, oids, formats = append(values, value), append(oids, oid), append(formats, format)
+	}
+	return values, oids, formats
+}
+
+func failed(err error) answer {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return answer{code: pe.Code, message: pe.Message}
+	}
+	return answer{code: lost, message: err.Error()}
+}
+
+func (s *system) typeName(oid uint32) string {
+	if t, ok := s.types[oid]; ok {
+		return t.name
+	}
+	return "unknown type " + strconv.Itoa(int(oid))
+}
+
+// canonical replaces the OIDs of types that are in a binary value by a hash of the
+// types' names: arrays and rows say what their elements are.
+func (s *system) canonical(oid uint32, v []byte) {
+	switch t := s.types[oid]; {
+	case t.array && len(v) >= 12:
+		s.canonicalArray(v)
+	case t.composite && len(v) >= 4:
+		fields := binary.BigEndian.Uint32(v)
+		for v = v[4:]; fields > 0 && len(v) >= 8; fields-- {
+			field := s.replaceOID(v)
+			v = s.element(field, v[4:])
+		}
+	}
+}
+
+// canonicalArray is canonical for an array: dimensions, flags, the elements' type,
+// two numbers for each dimension, and the elements.
+func (s *system) canonicalArray(v []byte) {
+	dimensions := int(binary.BigEndian.Uint32(v))
+	element := s.replaceOID(v[8:])
+	for v = v[min(len(v), 12+8*dimensions):]; len(v) >= 4; {
+		v = s.element(element, v)
+	}
+}
+
+// element treats a value that begins with its length, and returns what follows.
+func (s *system) element(oid uint32, v []byte) []byte {
+	length := int32(binary.BigEndian.Uint32(v))
+	v = v[4:]
+	if length < 0 || int(length) > len(v) {
+		return v
+	}
+	s.canonical(oid, v[:length])
+	return v[length:]
+}
+
+func (s *system) replaceOID(v []byte) uint32 {
+	oid := binary.BigEndian.Uint32(v)
+	hash := uint32(2166136261)
+	for _, c := range []byte(s.typeName(oid)) {
+		hash = (hash ^ uint32(c)) * 16777619
+	}
+	binary.BigEndian.PutUint32(v, hash)
+	return oid
+}
+
+// difference says what is different in the gateway's answer; kind is "" if nothing
+// is. Answers with errors are the caller's to compare.
+func difference(m mode, st *statement, want, got answer) (kind, detail string) {
+	if !slices.Equal(want.columns, got.columns) || !slices.Equal(want.params, got.params) {
+		return "columns", fmt.Sprintf("PostgreSQL:  %q, parameters %q\nthe gateway: %q, parameters %q", want.columns, want.params, got.columns, got.params)
+	}
+	if want.tag != got.tag {
+		kind, detail = "rows", fmt.Sprintf("PostgreSQL:  %s\nthe gateway: %s\n", want.tag, got.tag)
+	}
+	if st.listed {
+		for i := range max(len(want.rows), len(got.rows)) {
+			if i >= len(want.rows) || i >= len(got.rows) || !equalRows(m, st, want, want.rows[i], got.rows[i]) {
+				return "rows", detail + fmt.Sprintf("from row %d on:\nPostgreSQL:\n%sthe gateway:\n%s", i+1, show(m, tail(want.rows, i)), show(m, tail(got.rows, i)))
+			}
+		}
+		return kind, detail
+	}
+	missing, extra := unordered(m, st, want, got)
+	if len(missing)+len(extra) > 0 {
+		return "rows", detail + fmt.Sprintf("only in PostgreSQL's answer (%d):\n%sonly in the gateway's (%d):\n%s",
+			len(missing), show(m, missing), len(extra), show(m, extra))
+	}
+	for i := range want.rows {
+		for _, c := range st.sorted {
+			if !bytes.Equal(want.rows[i][c], got.rows[i][c]) {
+				return "order", fmt.Sprintf("column %d is in another order from row %d on:\nPostgreSQL:\n%sthe gateway:\n%s",
+					c+1, i+1, show(m, tail(want.rows, i)), show(m, tail(got.rows, i)))
+			}
+		}
+	}
+	return kind, detail
+}
+
+// unordered returns the rows that only one of the answers has, sorted.
+func unordered(m mode, st *statement, want, got answer) (missing, extra [][][]byte) {
+	exact := func(row [][]byte) string {
+		var b strings.Builder
+		for i, v := range row {
+			switch {
+			case slices.Contains(st.approximate, i):
+			case v == nil:
+				b.WriteString("N")
+			default:
+				fmt.Fprintf(&b, "%d:%s", len(v), v)
+			}
+		}
+		return b.String()
+	}
+	left := map[string][][][]byte{}
+	for _, row := range got.rows {
+		left[exact(row)] = append(left[exact(row)], row)
+	}
+	for _, row := range want.rows {
+		key := exact(row)
+		i := slices.IndexFunc(left[key], func(other [][]byte) bool { return equalRows(m, st, want, row, other) })
+		if i < 0 {
+			missing = append(missing, row)
+		} else {
+			left[key] = slices.Delete(left[key], i, i+1)
+		}
+	}
+	for _, rows := range left {
+		extra = append(extra, rows...)
+	}
+	order := func(a, b [][]byte) int { return slices.CompareFunc(a, b, bytes.Compare) }
+	slices.SortFunc(missing, order)
+	slices.SortFunc(extra, order)
+	return missing, extra
+}
+
+func equalRows(m mode, st *statement, a answer, x, y [][]byte) bool {
+	for i := range x {
+		if (x[i] == nil) != (y[i] == nil) {
+			return false
+		}
+		if bytes.Equal(x[i], y[i]) {
+			continue
+		}
+		if !slices.Contains(st.approximate, i) || !a.floats[i] || !near(float(m, x[i]), float(m, y[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// near is a relative tolerance, and an absolute one for what should be zero.
+func near(x, y float64) bool {
+	return math.Abs(x-y) <= 1e-9*max(1, math.Abs(x), math.Abs(y))
+}
+
+// float reads a float; approximate columns are all of float8.
+func float(m mode, v []byte) float64 {
+	if m == prepared && len(v) == 8 {
+		return math.Float64frombits(binary.BigEndian.Uint64(v))
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	if err != nil {
+		return math.NaN()
+	}
+	return f
+}
+
+func tail(rows [][][]byte, from int) [][][]byte { return rows[min(from, len(rows)):] }
+
+// show prints the first rows.
+func show(m mode, rows [][][]byte) string {
+	const most = 8
+	var b strings.Builder
+	for i, row := range rows {
+		if i == most {
+			fmt.Fprintf(&b, "  ... and %d more\n", len(rows)-most)
+			break
+		}
+		b.WriteString(" ")
+		for _, v := range row {
+			switch {
+			case v == nil:
+				b.WriteString(" NULL")
+			case m == prepared:
+				fmt.Fprintf(&b, " %.60x", v)
+			default:
+				fmt.Fprintf(&b, " %.60q", v)
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}

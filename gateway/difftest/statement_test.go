@@ -1,0 +1,120 @@
+package difftest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// statement is one statement of the comparison.
+type statement struct {
+	// text has a mark for each use of a parameter; see render.
+	text   string
+	params []param
+	// listed says that the order of the rows is fixed; if it is not, that of the
+	// columns in sorted is, counted from 0.
+	listed bool
+	sorted []int
+	// approximate are the columns with floats whose last digits PostgreSQL leaves to
+	// the order of the rows.
+	approximate []int
+	// inBlock runs it in a transaction block.
+	inBlock bool
+}
+
+// param is a parameter. Simple queries have a literal in its place.
+type param struct {
+	value string
+	kind  kind
+	// declared says that the client gives the type, which is otherwise left to the
+	// server.
+	declared bool
+}
+
+// mark stands for parameter i in a statement's text.
+func mark(i int) string { return fmt.Sprintf("\x01%d\x02", i) }
+
+// render returns the text with each parameter as f gives it.
+func (st *statement) render(f func(i int) string) string {
+	var b strings.Builder
+	rest := st.text
+	for {
+		before, after, ok := strings.Cut(rest, "\x01")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		number, after, _ := strings.Cut(after, "\x02")
+		i, _ := strconv.Atoi(number)
+		b.WriteString(f(i))
+		rest = after
+	}
+}
+
+// keepUsed takes the parameters that are in the text and numbers them anew: of what
+// the generator draws, it throws some away.
+func (st *statement) keepUsed(all []param) {
+	places := map[int]int{}
+	st.text = st.render(func(i int) string {
+		place, ok := places[i]
+		if !ok {
+			place = len(places)
+			places[i] = place
+			st.params = append(st.params, all[i])
+		}
+		return mark(place)
+	})
+}
+
+// simple is the text for a simple query.
+func (st *statement) simple() string {
+	return st.render(func(i int) string {
+		p := st.params[i]
+		if p.declared {
+			return quote(p.value) + "::" + kinds[p.kind].name
+		}
+		return quote(p.value)
+	})
+}
+
+// extended is the text for the extended protocol.
+func (st *statement) extended() string {
+	return st.render(func(i int) string { return "$" + strconv.Itoa(i+1) })
+}
+
+// String shows the statement as the extended protocol has it, with its parameters.
+func (st *statement) String() string {
+	s := st.extended()
+	for i, p := range st.params {
+		typ := "undeclared"
+		if p.declared {
+			typ = kinds[p.kind].name
+		}
+		s += fmt.Sprintf("\n  $%d = %s (%s)", i+1, quote(p.value), typ)
+	}
+	if st.inBlock {
+		s += "\n  in a transaction block"
+	}
+	return s
+}
+
+// binary returns the value in PostgreSQL's binary format, if that is easily done.
+func (p param) binary() ([]byte, bool) {
+	n, err := strconv.ParseInt(p.value, 10, 64)
+	switch {
+	case !p.declared:
+		return nil, false
+	case p.kind == "int2" && err == nil:
+		return binary.BigEndian.AppendUint16(nil, uint16(n)), true
+	case p.kind == "int4" && err == nil:
+		return binary.BigEndian.AppendUint32(nil, uint32(n)), true
+	case p.kind == "int8" && err == nil:
+		return binary.BigEndian.AppendUint64(nil, uint64(n)), true
+	case p.kind == "text":
+		return []byte(p.value), true
+	}
+	return nil, false
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
