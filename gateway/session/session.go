@@ -384,7 +384,11 @@ func (s *Session) Idle() bool { return s.idle.Load() }
 
 // acquire gets a connection to a shard that carries the session's settings by the
 // time of the next Run.
-func (s *Session) acquire(shard int) (*pool.Conn, error) {
+func (s *Session) acquire(shard int) (*pool.Conn, error) { return s.acquireWith(shard, s.vars) }
+
+// acquireWith gets a connection to a shard that carries the given settings by the
+// time of the next Run.
+func (s *Session) acquireWith(shard int, vars *pool.Vars) (*pool.Conn, error) {
 	if name, ok := s.unfinished[shard]; ok {
 		// What this session has committed must be there when it reads.
 		if err := s.host.Register.Finish(shard, s.role, name); err != nil {
@@ -403,13 +407,12 @@ func (s *Session) acquire(shard int) (*pool.Conn, error) {
 		s.drop(shard)
 		return nil, &pool.Lost{Shard: c.Shard.Name, Err: io.ErrUnexpectedEOF}
 	}
-	if c.Vars != s.vars {
-		if sql := s.vars.Change(c.Vars); sql != "" {
-			vars := s.vars
+	if c.Vars != vars {
+		if sql := vars.Change(c.Vars); sql != "" {
 			c.SendQuery(sql)
 			s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true, Done: func() { c.Vars = vars }})
 		} else {
-			c.Vars = s.vars
+			c.Vars = vars
 		}
 	}
 	return c, nil

@@ -181,9 +181,8 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 	} else {
 		s.done(c.Tag)
 	}
-	before := frozen{s.vars, s.local}
+	tx.prelude = append(tx.prelude, entry{sql: sql, settings: frozen{s.vars, s.local}})
 	if c.Local {
-		tx.prelude = append(tx.prelude, entry{sql: sql, settings: before})
 		if c.Name == "search_path" {
 			s.local = rows.Value(0)
 		}
@@ -194,11 +193,6 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 		s.vars = s.settingsAfter(c, &rows)
 		if c.Name == "search_path" {
 			s.local = ""
-		}
-	}
-	for _, p := range tx.parts {
-		if p != nil {
-			p.entries = len(tx.prelude)
 		}
 	}
 	s.replan()

@@ -24,8 +24,9 @@ type transaction struct {
 	failed   bool
 	begin    string // BEGIN with its modes
 	level    string // isolation level, in lower case; "" is the default
-	// prelude is replayed on a shard that joins: savepoints, SET LOCAL and the
-	// like, in order.
+	// prelude is replayed on a shard that joins: savepoints, settings and the
+	// like, in order, so that a rollback to a savepoint finds on it what it
+	// finds on the others.
 	prelude []entry
 	parts   []*participant    // by shard
 	before  frozen            // the settings at BEGIN
@@ -52,8 +53,6 @@ type participant struct {
 	conn         *pool.Conn
 	wrote        bool
 	unpreparable bool
-	joined       *pool.Vars // the connection's settings when it joined
-	entries      int        // length of the prelude when it joined
 }
 
 // begin starts a block. Nothing is sent yet.
@@ -73,7 +72,7 @@ func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
 		p.wrote = p.wrote || writes
 		return p.conn, nil
 	}
-	c, err := s.acquire(shard)
+	c, err := s.acquireWith(shard, tx.before.vars)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +82,7 @@ func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
 	}
 	c.SendQuery(sql)
 	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
-	tx.parts[shard] = &participant{conn: c, wrote: writes, joined: s.vars, entries: len(tx.prelude), unpreparable: s.held[shard] == c}
+	tx.parts[shard] = &participant{conn: c, wrote: writes, unpreparable: s.held[shard] == c}
 	return c, nil
 }
 
@@ -183,7 +182,7 @@ func (s *Session) finish(committed bool) {
 		if committed {
 			p.conn.Vars = s.vars
 		} else {
-			p.conn.Vars = p.joined
+			p.conn.Vars = tx.before.vars
 		}
 		if p.conn.Told && p.conn.Vars == s.vars && !p.conn.Broken {
 			s.report(p.conn) // what a rollback, or the end of SET LOCAL, has brought back
@@ -401,29 +400,12 @@ func (s *Session) rolledBackTo(at int) {
 	e := tx.prelude[at]
 	tx.prelude = tx.prelude[:at+1]
 	tx.failed = false
-	changed := s.vars != e.settings.vars
 	s.vars, s.local = e.settings.vars, e.settings.local
-	for _, p := range tx.parts {
-		if p == nil {
-			continue
-		}
-		if p.entries > at+1 {
-			p.entries = at + 1
-			// It joined after the savepoint, with settings that are rolled back now.
-			if changed {
-				if sql := s.vars.Change(p.joined); sql != "" {
-					p.conn.SendQuery(sql)
-					s.run.Add(exec.Op{Kind: exec.Query, Conn: p.conn, Hidden: true})
-				}
-			}
-		}
-	}
 	for name, p := range s.portals {
 		if p.level > at {
 			delete(s.portals, name) // bound after the savepoint
 		}
 	}
-	s.run.Run(false)
 	tx.snap = nil
 	s.refreshTemp()
 }
