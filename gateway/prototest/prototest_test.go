@@ -54,6 +54,7 @@ tables:
   - {name: sharded, key: id, group: sharded}
   - {name: child, key: sharded_id, group: sharded}
   - {name: words, key: word}
+  - {name: times, key: at}
   - {name: ref, reference: true}
 `
 

@@ -267,11 +267,40 @@ func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, bi
 		return 0, asError(err)
 	}
 	defer c.Put()
-	if sql := s.vars.Change(c.Vars); sql != "" {
+	vars, block := s.vars, s.settingsBlock()
+	if block != "" {
+		vars = s.tx.before.vars
+	}
+	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.Query(sql); err != nil {
 			return 0, asError(err)
 		}
 	}
-	c.Vars = s.vars
+	c.Vars = vars
+	if block == "" {
+		return exec.HashByShard(c, t, typmod, value, binary, from)
+	}
+	defer c.Query("ROLLBACK")
+	if _, err := c.Query(block); err != nil {
+		return 0, asError(err)
+	}
 	return exec.HashByShard(c, t, typmod, value, binary, from)
+}
+
+// settingsBlock is the SQL that begins a transaction with the settings that the
+// session's has made in its own, or "" if it has made none.
+func (s *Session) settingsBlock() string {
+	if s.tx == nil {
+		return ""
+	}
+	sql := ""
+	for _, e := range s.tx.prelude {
+		if e.sets {
+			sql += ";" + e.sql
+		}
+	}
+	if sql != "" {
+		sql = s.tx.begin + sql
+	}
+	return sql
 }

@@ -181,7 +181,7 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 	} else {
 		s.done(c.Tag)
 	}
-	tx.prelude = append(tx.prelude, entry{sql: sql, settings: frozen{s.vars, s.local}})
+	tx.prelude = append(tx.prelude, entry{sql: sql, sets: true, settings: frozen{s.vars, s.local}})
 	if c.Local {
 		if c.Name == "search_path" {
 			s.local = rows.Value(0)

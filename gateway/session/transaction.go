@@ -39,6 +39,7 @@ type transaction struct {
 type entry struct {
 	sql       string
 	savepoint string // its name, if it makes one
+	sets      bool   // it changes settings
 	settings  frozen // as they were before it
 }
 
