@@ -206,7 +206,8 @@ type Env struct {
 	// Shards is their number: with one, everything is on it.
 	Shards int
 	// SearchPath are the schemas in which an unqualified name is looked up, in
-	// order, "$user" resolved. pg_catalog comes first unless it is named.
+	// order, "$user" resolved. Temporary relations come first unless pg_temp is
+	// named, and then pg_catalog unless it is.
 	SearchPath []string
 	// Temp holds the names of the session's temporary relations.
 	Temp map[string]bool
@@ -238,13 +239,16 @@ func (e *Env) find(schema, name string) *Table {
 		}
 		return e.ruled(schema, name)
 	}
-	if e.Temp[name] {
+	if e.Temp[name] && !slices.Contains(e.SearchPath, "pg_temp") {
 		return nil
 	}
 	if !slices.Contains(e.SearchPath, "pg_catalog") && e.Schema.Table("pg_catalog", name) != nil {
 		return nil
 	}
 	for _, s := range e.SearchPath {
+		if s == "pg_temp" && e.Temp[name] {
+			return nil
+		}
 		if t := e.Schema.Table(s, name); t != nil {
 			return t
 		}
@@ -275,7 +279,7 @@ func (e *Env) ruled(schema, name string) *Table {
 // creationSchema is the schema in which an unqualified CREATE makes its object.
 func (e *Env) creationSchema() string {
 	for _, s := range e.SearchPath {
-		if s != "pg_catalog" && (e.Schema.Namespaces == nil || e.Schema.Namespaces[s]) {
+		if s == "pg_temp" || s != "pg_catalog" && (e.Schema.Namespaces == nil || e.Schema.Namespaces[s]) {
 			return s
 		}
 	}
