@@ -150,11 +150,17 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		return a.grant(n.GetGrantStmt())
 	case n.GetCommentStmt() != nil:
 		return a.comment(n.GetCommentStmt())
+	case n.GetAlterRoleSetStmt() != nil:
+		refuseDefault(n.GetAlterRoleSetStmt().Setstmt)
+		return everywhere()
+	case n.GetAlterDatabaseSetStmt() != nil:
+		refuseDefault(n.GetAlterDatabaseSetStmt().Setstmt)
+		return everywhere()
 	case n.GetAlterOwnerStmt() != nil, n.GetAlterTypeStmt() != nil, n.GetAlterEnumStmt() != nil,
 		n.GetAlterDomainStmt() != nil, n.GetAlterFunctionStmt() != nil, n.GetAlterCollationStmt() != nil,
 		n.GetAlterDefaultPrivilegesStmt() != nil, n.GetAlterExtensionStmt() != nil, n.GetAlterOperatorStmt() != nil,
-		n.GetAlterOpFamilyStmt() != nil, n.GetAlterRoleStmt() != nil, n.GetAlterRoleSetStmt() != nil,
-		n.GetAlterDatabaseSetStmt() != nil, n.GetAlterTsconfigurationStmt() != nil, n.GetAlterTsdictionaryStmt() != nil,
+		n.GetAlterOpFamilyStmt() != nil, n.GetAlterRoleStmt() != nil,
+		n.GetAlterTsconfigurationStmt() != nil, n.GetAlterTsdictionaryStmt() != nil,
 		n.GetCompositeTypeStmt() != nil, n.GetCreateCastStmt() != nil, n.GetCreateConversionStmt() != nil,
 		n.GetCreateDomainStmt() != nil, n.GetCreateEnumStmt() != nil, n.GetCreateExtensionStmt() != nil,
 		n.GetCreateFunctionStmt() != nil, n.GetCreateOpClassStmt() != nil, n.GetCreateOpFamilyStmt() != nil,

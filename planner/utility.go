@@ -129,11 +129,7 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 	c := &Control{Kind: Set, Tag: "SET", Name: settingName(v.Name), Local: v.IsLocal}
 	switch v.Kind {
 	case pg.VariableSetKind_VAR_SET_VALUE:
-		var value string
-		if len(v.Args) > 0 {
-			value = constant(v.Args[0].GetAConst())
-		}
-		refuseSetting(v.Name, value)
+		refuseSetting(v.Name, settingValue(v))
 		c.Settings = []string{c.Name}
 	case pg.VariableSetKind_VAR_SET_DEFAULT:
 		refuseSetting(v.Name, "")
@@ -164,6 +160,21 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 	return c
 }
 
+// settingValue is the text of the value that SET gives, of the first one in a list.
+func settingValue(v *pg.VariableSetStmt) string {
+	if len(v.Args) == 0 {
+		return ""
+	}
+	return constant(v.Args[0].GetAConst())
+}
+
+// refuseDefault is refuseSetting for what a role or a database begins with.
+func refuseDefault(v *pg.VariableSetStmt) {
+	if v.Kind == pg.VariableSetKind_VAR_SET_VALUE {
+		refuseSetting(v.Name, settingValue(v))
+	}
+}
+
 // constant is the text of a setting's value.
 func constant(c *pg.A_Const) string {
 	switch {
@@ -181,7 +192,7 @@ var unsafeEncodings = set("sjis", "shiftjis", "mskanji", "win932", "windows932",
 	"gbk", "win936", "windows936", "uhc", "win949", "windows949", "johab", "gb18030", "shiftjis2004")
 
 // refuseSetting refuses the settings that would make the gateway misread what
-// follows.
+// follows, and one that can't be read back and taken to another connection.
 func refuseSetting(name, value string) {
 	switch settingName(name) {
 	case "standard_conforming_strings":
@@ -193,6 +204,8 @@ func refuseSetting(name, value string) {
 		if unsafeEncodings[v] {
 			refuse(unsupported("the client encoding "+value+" is not supported", "Use UTF8."))
 		}
+	case "seed":
+		refuse(unsupported("SET seed is not supported: it belongs to one connection to a shard", "Call setseed() in the transaction block that calls random()."))
 	case "session_authorization":
 		refuse(unsupported("SET SESSION AUTHORIZATION is not supported", "Connect as that role, or use SET ROLE."))
 	}
