@@ -237,7 +237,7 @@ type Control struct {
 	Modes string
 	// Isolation is the level that Modes or a SET names, in lower case, or "".
 	Isolation string
-	// Settings that a SET of several parts changes (SET TRANSACTION names none).
+	// Settings that a SET changes; those that end with the transaction are not named.
 	Settings []string
 }
 

@@ -131,6 +131,12 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 	case pg.VariableSetKind_VAR_SET_VALUE:
 		refuseSetting(v.Name, settingValue(v))
 		c.Settings = []string{c.Name}
+		switch c.Name {
+		case "transaction_isolation":
+			c.Settings, c.Isolation = nil, strings.ToLower(settingValue(v))
+		case "transaction_read_only", "transaction_deferrable":
+			c.Settings = nil // gone with the transaction
+		}
 	case pg.VariableSetKind_VAR_SET_DEFAULT:
 		refuseSetting(v.Name, "")
 		c.Reset = true

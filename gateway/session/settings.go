@@ -186,14 +186,14 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 		if c.Name == "search_path" {
 			s.local = rows.Value(0)
 		}
-		if c.Isolation != "" {
-			tx.level = c.Isolation
-		}
 	} else {
 		s.vars = s.settingsAfter(c, &rows)
 		if c.Name == "search_path" {
 			s.local = ""
 		}
+	}
+	if c.Isolation != "" {
+		tx.level = c.Isolation
 	}
 	s.replan()
 	return nil
