@@ -254,6 +254,10 @@ func (s *Session) emitExecute(st *step) error {
 		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))
 		return errStatementFailed
 	}
+	if what := blockOnly(p.prep.st); what != "" && (s.tx == nil || !s.tx.explicit) {
+		s.pendingErr = wire.Errorf(wire.NoActiveTransaction, "%s can only be used in transaction blocks", what)
+		return errStatementFailed
+	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
 		c, err := s.connFor(shard, p.prep.st.Writes)
@@ -273,7 +277,7 @@ func (s *Session) emitExecute(st *step) error {
 	if (st.limit > 0 || p.begun) && p.returnsRows() {
 		return s.executeLimited(st, string(name), conns)
 	}
-	if b, ok := p.node.(*planner.Broadcast); ok && b.HomeFirst {
+	if b, ok := p.node.(*planner.Broadcast); ok && b.HomeFirst && s.tx != nil {
 		return s.executeHomeFirst(b, string(name), conns)
 	}
 	op := s.queryOp(p.node, conns)
@@ -289,6 +293,15 @@ func (s *Session) emitExecute(st *step) error {
 	}
 	s.run.Add(op)
 	return nil
+}
+
+// blockOnly is the name of a statement that can only be executed in an explicit
+// transaction block, or "".
+func blockOnly(st *planner.Statement) string {
+	if st.Cursor != "" && !st.HoldsSession {
+		return "DECLARE CURSOR"
+	}
+	return st.BlockOnly
 }
 
 // executeHomeFirst executes on the home shard, and then on the others.
