@@ -85,7 +85,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 		case 'E':
 			return r.serverError(op, c)
 		case 'N':
-			pass = op.Merge != planner.First || i == 0
+			pass = op.Merge != planner.First || i == 0 && !op.Hidden // else it has been heard from another shard
 		case 'S':
 			pass, err = false, r.param(c)
 		case 'G':

@@ -425,7 +425,7 @@ func (s *Session) everyParticipant(sql string) error {
 		}
 		c.SendQuery(sql)
 	}
-	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, Hidden: true, Merge: planner.First})
+	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, Hidden: true})
 	if err := s.run.Run(false); err != nil {
 		return err
 	}
