@@ -97,7 +97,7 @@ func (v *Values) hash(t shardmap.KeyType, typmod int32, value planner.Value) (h 
 			return 0, false, wire.Errorf("22P02", "the key's literal can't be read")
 		}
 		h, err = v.hashText(t, typmod, v.buf, value.Type)
-		return h, false, err
+		return h, false, v.placed(err, value)
 	}
 	if v.Bind == nil || value.Index >= len(v.Bind.Params) {
 		return 0, false, wire.Errorf("42P02", "there is no parameter $%d", value.Index+1)
@@ -108,13 +108,37 @@ func (v *Values) hash(t shardmap.KeyType, typmod int32, value planner.Value) (h 
 	}
 	if v.Bind.ParamFormat(value.Index) == wire.FormatText {
 		h, err = v.hashText(t, typmod, b, value.Type)
-		return h, false, err
+		return h, false, v.placed(err, value)
 	}
 	if h, ok := t.HashBinary(b); ok && !v.changes(t, typmod, b, true) && !(v.ASCIIOnly && textual(t) && !isASCII(b)) {
 		return h, false, nil
 	}
 	h, err = v.Hash(t, typmod, b, true, value.Type)
-	return h, false, err
+	return h, false, v.placed(err, value)
+}
+
+// placed gives an error about a value the place that PostgreSQL names: the
+// literal's position in the text, or the parameter (bind_param_error_callback in
+// postgres.c). The error that Hash gave names its own parameter.
+func (v *Values) placed(err *wire.Error, value planner.Value) *wire.Error {
+	if err == nil || err.Where == "" {
+		return err
+	}
+	e := *err
+	if value.Source == planner.FromLiteral {
+		e.Where = ""
+		e.Position = int32(utf8.RuneCount(v.Text[:v.Literals[value.Index].Start])) + 1
+		return &e
+	}
+	e.Where = "unnamed portal"
+	if name := v.Bind.Portal; len(name) > 0 {
+		e.Where = "portal \"" + string(name) + "\""
+	}
+	e.Where += " parameter $" + strconv.Itoa(value.Index+1)
+	if v.Bind.ParamFormat(value.Index) == wire.FormatText {
+		e.Where += " = '...'"
+	}
+	return &e
 }
 
 func (v *Values) hashText(t shardmap.KeyType, typmod int32, b []byte, from uint32) (uint64, *wire.Error) {
@@ -240,7 +264,7 @@ func (v *Values) arraySlots(p *planner.Pin, dst []shardmap.Slot) (SlotSet, *wire
 		}
 		text = b
 	}
-	err := eachTextElement(text, func(e []byte) *wire.Error { return add(e, false) })
+	err := eachTextElement(text, func(e []byte) *wire.Error { return v.placed(add(e, false), *p.Array) })
 	set.Nothing = len(set.Slots) == 0
 	return set, err
 }

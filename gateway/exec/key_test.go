@@ -560,3 +560,33 @@ func TestSplitText(t *testing.T) {
 		}
 	})
 }
+
+// An error about a value says where the client gave it, not where the hash was computed.
+func TestMisreadKey(t *testing.T) {
+	f := newFixture(t)
+	pin := planner.Pin{Table: keyed("t", []shardmap.KeyType{shardmap.KeyInt4}, []int32{-1}, 0), Types: []shardmap.KeyType{shardmap.KeyInt4}}
+	f.Text, f.Literals = []byte("SELECT 'é', 'x'"), []sqltext.Literal{{Kind: sqltext.String, Start: 13, End: 16}}
+	_, _, err := f.Slot(&pin, []planner.Value{{Source: planner.FromLiteral}})
+	if err == nil || err.Code != "22P02" || err.Position != 13 || err.Where != "" {
+		t.Errorf("%+v", err)
+	}
+	for _, test := range []struct {
+		portal, where string
+		format        int16
+	}{
+		{"", "unnamed portal parameter $2 = '...'", wire.FormatText},
+		{"p", "portal \"p\" parameter $2 = '...'", wire.FormatText},
+		{"", "unnamed portal parameter $2", wire.FormatBinary},
+	} {
+		msg := wire.AppendBind(nil, test.portal, "", []int16{test.format}, [][]byte{{0}, {'x'}}, nil)
+		var bind wire.Bind
+		if err := wire.DecodeBind(msg[5:], &bind); err != nil {
+			t.Fatal(err)
+		}
+		f.Bind = &bind
+		_, _, err := f.Slot(&pin, []planner.Value{{Source: planner.FromParam, Index: 1}})
+		if err == nil || err.Where != test.where {
+			t.Errorf("%+v", err)
+		}
+	}
+}

@@ -302,7 +302,11 @@ func (s *Session) splitter(n *planner.CopyIn, conns []*pool.Conn) *exec.Splitter
 func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Literal, last bool) error {
 	node, shards, err := s.resolve(st, text, lits, nil)
 	if err != nil {
-		s.tell(asError(err))
+		e := *asError(err)
+		if e.Position > 0 {
+			e.Position += s.run.Shift
+		}
+		s.tell(&e)
 		return errStatementFailed
 	}
 	if st.NoTransaction {
