@@ -104,6 +104,7 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		return everywhere()
 	case n.GetCreateTrigStmt() != nil:
 		a.noTables(&pg.FuncCall{Funcname: n.GetCreateTrigStmt().Funcname}, "a trigger")
+		a.sameOnCopies(n.GetCreateTrigStmt())
 		return a.onRelation(n.GetCreateTrigStmt().Relation)
 	case n.GetCreatePolicyStmt() != nil:
 		a.policy(n.GetCreatePolicyStmt().Table, n)
@@ -213,6 +214,19 @@ func (a *analysis) noTables(f *pg.FuncCall, where string) {
 	if fn := a.env.Schema.functions[name]; a.env.Shards > 1 && (fn.User && fn.Tables || sqlFunctions[name]) {
 		refuse(unsupported("the function "+name+"() may use distributed tables, and "+where+" would run it on the rows of one shard", "Send its statements from the client."))
 	}
+}
+
+// sameOnCopies refuses a trigger that may change a row of a reference table, unless
+// its function promises to do so alike on each copy.
+func (a *analysis) sameOnCopies(t *pg.CreateTrigStmt) {
+	const before = 1 << 1 // TRIGGER_TYPE_BEFORE in pg_trigger.h
+	name := str(t.Funcname[len(t.Funcname)-1])
+	d, table := a.distributionOf(t.Relation.Schemaname, t.Relation.Relname)
+	if d != Reference || !t.Row || t.Timing != before || a.env.Shards == 1 || a.env.Schema.functions[name].Volatility == Immutable {
+		return
+	}
+	refuse(unsupported("a trigger with "+name+"() may change the copies of the reference table "+table.Name+" differently",
+		"Compute the values in the statement, or declare the function IMMUTABLE if what it does depends on the row alone."))
 }
 
 // policy refuses row security that one shard can't decide: its subqueries may
