@@ -172,11 +172,17 @@ func finishOn(c *pool.Conn, name string, committed bool) error {
 	if committed {
 		verb = "COMMIT PREPARED "
 	}
-	_, err := c.QueryTimeout(verb+planner.QuoteLiteral(name), adminTimeout)
-	if isCode(err, wire.UndefinedObject) {
-		return nil // someone else was faster
+	for wait := time.Millisecond; ; wait *= 2 {
+		_, err := c.QueryTimeout(verb+planner.QuoteLiteral(name), adminTimeout)
+		switch {
+		case isCode(err, wire.UndefinedObject):
+			return nil // someone else was faster
+		case isCode(err, wire.ObjectNotInPrerequisiteState) && wait < time.Second:
+			time.Sleep(wait) // busy: someone else is at it just now
+		default:
+			return err
+		}
 	}
-	return err
 }
 
 // Finish commits a participant whose transaction is decided, on behalf of the
