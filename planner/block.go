@@ -47,14 +47,14 @@ func (b *block) alone() bool {
 // region is a part of a block that may be run on the shards.
 type region struct {
 	rtes []*rte // of the block, that it refers to
-	all  bool   // every name in it is known to be of the block or of blocks inside it
 }
 
 // regionOf looks into nodes of block b: whether each shard can run them for its own
-// rows of the anchor's table. ok is false where that isn't certain.
-func (a *analysis) regionOf(b *block, anchor *leaf, nodes ...*pg.Node) (r region, ok bool) {
+// rows of the anchor's table. ok is false where that isn't certain. alone says that a
+// name whose column isn't known can only be one of the block's tables, or of a block
+// inside.
+func (a *analysis) regionOf(b *block, anchor *leaf, alone bool, nodes ...*pg.Node) (r region, ok bool) {
 	ok = true
-	alone := b.alone()
 	for _, n := range nodes {
 		if n == nil {
 			continue

@@ -248,16 +248,23 @@ func (c *combiner) item1(n *pg.Node) bool {
 		if r != nil || anchor == nil {
 			return false
 		}
-		if _, ok := a.regionOf(c.b, anchor, n); !ok {
+		if _, ok := a.regionOf(c.b, anchor, c.b.alone(), n); !ok {
 			return false
 		}
 		s.anchor = anchor
-		for _, u := range c.b.uses {
-			within := false
-			eachMessageBelow(n, func(m protoMessage) { within = within || m.Interface() == any(u.rv) })
-			if within {
-				s.rtes = append(s.rtes, u.rte)
+		tables := true
+		eachMessageBelow(n, func(m protoMessage) {
+			switch v := m.Interface().(type) {
+			case *pg.RangeVar:
+				if u, ok := a.useOf(v); ok && u.rte.block == c.b {
+					s.rtes = append(s.rtes, u.rte)
+				}
+			case *pg.RangeFunction, *pg.RangeSubselect:
+				tables = false // whose columns are not known
 			}
+		})
+		if !tables {
+			return false
 		}
 	}
 	if s.anchor != nil {
@@ -333,7 +340,7 @@ func (c *combiner) assign() {
 
 func (c *combiner) sourceOf(n *pg.Node) *source {
 	for _, s := range c.sources {
-		r, ok := c.a.regionOf(c.b, s.anchor, n)
+		r, ok := c.a.regionOf(c.b, s.anchor, c.b.alone() && len(c.kept) == 0 && len(c.sources) == 1, n)
 		if !ok {
 			continue
 		}
@@ -419,10 +426,10 @@ func (c *combiner) tokenStart(i int) int {
 func (c *combiner) groupExprs() {
 	add := func(n *pg.Node) {
 		n = c.a.groupItem(c.sel, n)
-		if n.GetColumnRef() != nil || n.GetAConst() != nil || n.GetRowExpr() != nil {
+		if n.GetColumnRef() != nil || n.GetRowExpr() != nil {
 			return
 		}
-		if _, ok := c.a.regionOf(c.b, nil, n); !ok {
+		if r, ok := c.a.regionOf(c.b, nil, false, n); !ok || len(r.rtes) == 0 {
 			return
 		}
 		if r, ok := c.a.exprText(n); ok {
@@ -447,30 +454,27 @@ func (c *combiner) target(t *pg.ResTarget) {
 		c.star(ref)
 		return
 	}
-	before := len(c.edits)
 	c.expr(t.Val)
-	if t.Name != "" || len(c.edits) != before+1 || c.failed {
+	if t.Name != "" || c.b.parent == nil && !c.named() || c.failed {
 		return
 	}
-	// The whole item was replaced, perhaps: its name must stay, for ORDER BY.
-	name := ""
-	e := &c.edits[before]
-	switch {
-	case ref != nil:
-		name = str(ref.Fields[len(ref.Fields)-1])
-	case t.Val.GetFuncCall() != nil && c.wholeCall(t.Val.GetFuncCall(), e.byteRange):
-		f := t.Val.GetFuncCall().Funcname
-		name = str(f[len(f)-1])
+	// Its name must stay, for the queries around and a name alone in ORDER BY or GROUP BY.
+	r, ok := c.a.exprText(t.Val)
+	if !ok {
+		c.failed = true
+		return
 	}
-	if name != "" {
-		e.with = append(slices.Clip(e.with), Piece{Own: " AS " + QuoteIdent(name)})
-	}
+	c.edits = append(c.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(outputName(t)))})
 }
 
-// wholeCall says whether a range is all of a function call.
-func (c *combiner) wholeCall(f *pg.FuncCall, r byteRange) bool {
-	whole, ok := c.callRange(f)
-	return ok && whole == r
+// named says whether output columns may be meant by a name alone.
+func (c *combiner) named() bool {
+	return slices.ContainsFunc(slices.Concat(c.sel.SortClause, c.sel.GroupClause, c.sel.DistinctClause), func(n *pg.Node) bool {
+		if s := n.GetSortBy(); s != nil {
+			n = s.Node
+		}
+		return len(n.GetColumnRef().GetFields()) == 1
+	})
 }
 
 // star replaces * or name.* by the columns.
@@ -535,7 +539,7 @@ func (c *combiner) output(ref *pg.ColumnRef, order bool) bool {
 	if _, ok := c.a.columns[ref]; ok && !order {
 		return false
 	}
-	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return t.GetResTarget().Name == str(ref.Fields[0]) })
+	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return outputName(t.GetResTarget()) == str(ref.Fields[0]) })
 }
 
 // keep replaces what a kept item of FROM has of the shards' rows.

@@ -50,6 +50,7 @@ type gatherer struct {
 	edits    []edit
 	combined []*combiner
 	refusal  *Refusal
+	whole    bool // every relation is a part by itself
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -58,37 +59,45 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	if r := a.notGathered(); r != nil {
 		return nil, r
 	}
-	g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}}
-	g.block(a.root)
-	if g.refusal == nil && len(g.parts) == 0 {
-		g.refusal = why
-	}
-	if g.refusal != nil {
-		return nil, g.refusal
-	}
-	for _, c := range slices.Backward(g.combined) { // inner ones first
-		if !c.compose() {
-			return nil, why
+	for _, tables := range []bool{false, true} {
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables}
+		g.block(a.root)
+		if g.refusal != nil {
+			return nil, g.refusal
+		}
+		if out := g.plan(n); out != nil {
+			return out, nil
 		}
 	}
+	return nil, why
+}
+
+// plan puts the plan together; nil where the statement's text can't be divided so.
+func (g *gatherer) plan(n *pg.Node) *Gather {
+	a := g.a
 	g.edits = a.dropSchemas(g.edits, n)
+	for _, c := range slices.Backward(g.combined) { // inner ones first
+		if !c.compose() {
+			return nil
+		}
+	}
 	out := &Gather{}
 	var ok bool
 	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
-		return nil, why
+		return nil
 	}
 	for _, p := range g.parts {
 		out.Parts = append(out.Parts, *p)
 	}
-	if !a.reads(out) {
-		return nil, why
+	if len(out.Parts) == 0 || !a.reads(out) {
+		return nil
 	}
-	return out, nil
+	return out
 }
 
 // block plans a SELECT and those inside it.
 func (g *gatherer) block(b *block) {
-	if g.refusal != nil || len(b.uses) > 0 && g.combine(b) {
+	if g.refusal != nil || !g.whole && len(b.uses) > 0 && g.combine(b) {
 		return
 	}
 	for _, u := range b.uses {
@@ -113,7 +122,9 @@ func (g *gatherer) table(u use) {
 		g.tables[key] = i
 		g.parts = append(g.parts, &p)
 	}
-	if g.a.sampled[u.rv] {
+	if g.a.sampled[u.rv] || len(u.rv.GetAlias().GetColnames()) > 0 && g.w.names[u.rte.name] {
+		// A table it must be: for TABLESAMPLE, and because the fields of its rows
+		// have the table's names whatever the columns are called here.
 		g.parts[i].Plain = false
 	}
 	if g.edits, ok = g.a.replaceRelation(g.edits, u, i); !ok {

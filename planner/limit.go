@@ -9,12 +9,12 @@ import (
 // It is empty where the rows of the result are not those of FROM.
 func (c *combiner) limit() SQL {
 	a, sel := c.a, c.sel
-	if len(c.sources) > 1 || len(c.rest) > 0 || sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
+	if len(c.sources) > 1 || len(c.rest)+len(c.kept) > 0 || sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
 		a.aggregates(sel) || a.windows(sel) || a.volatile || a.returnsSets(sel) {
 		return nil
 	}
 	count, ok := a.exprText(sel.LimitCount)
-	if !ok {
+	if _, own := a.regionOf(c.b, c.sources[0].anchor, false, sel.LimitCount, sel.LimitOffset); !own || !ok {
 		return nil
 	}
 	order, ok := c.order()
@@ -76,12 +76,15 @@ func (c *combiner) order() (SQL, bool) {
 			x = c.sel.TargetList[k-1].GetResTarget().Val
 		} else if f := x.GetColumnRef().GetFields(); len(f) == 1 {
 			for _, t := range c.sel.TargetList {
-				if t.GetResTarget().Name == str(f[0]) {
+				if outputName(t.GetResTarget()) == str(f[0]) {
 					x = t.GetResTarget().Val
 				}
 			}
 		}
 		r, ok := c.a.exprText(x)
+		if _, own := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), x); !own {
+			return nil, false
+		}
 		if !ok || s.SortbyDir == pg.SortByDir_SORTBY_USING || x.GetAConst() != nil {
 			return nil, false
 		}

@@ -71,10 +71,14 @@ func (s *Session) fetch(g *gathering, shape *[]byte) error {
 	}
 	if g.prep == nil {
 		home.SetOut(wire.AppendParse(home.Out(), "", g.text, nil))
-		home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
 		home.Unnamed = 0
+		s.sendBind(home, g, nil, nil)
+		home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
+		home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
 		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+		s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
 		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: shape})
+		s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
 	}
 	for i := range g.Parts {
 		shards, err := s.partShards(&g.plan.Parts[i])
