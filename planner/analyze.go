@@ -25,6 +25,7 @@ type analysis struct {
 	block   *block   // that is analysed
 	blocks  map[*pg.SelectStmt]*block
 	columns map[*pg.ColumnRef]column // what references mean, where that is certain
+	clocks  []edit                   // see clockEdits
 	uses    []use                    // of relations in FROM clauses
 	toks    []sqltext.Token          // see tokens
 	sampled map[*pg.RangeVar]bool    // uses with TABLESAMPLE

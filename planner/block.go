@@ -87,9 +87,9 @@ func (a *analysis) regionOf(b *block, anchor *leaf, alone bool, nodes ...*pg.Nod
 					ok = false
 				}
 			case *pg.FuncCall:
-				ok = ok && !a.varies(v)
+				ok = ok && (!a.varies(v) || a.replacesClock(v.Location))
 			case *pg.SQLValueFunction:
-				ok = ok && !clockValue(v)
+				ok = ok && (!clockValue(v) || a.replacesClock(v.Location))
 			case *pg.RangeTableSample:
 				ok = false
 			}

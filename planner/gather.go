@@ -14,6 +14,8 @@ import (
 // own to run, with all of its rows at hand.
 type Gather struct {
 	Parts []Part
+	// Clock says that the time of the transaction is a part of the statements.
+	Clock bool
 	// Final is the client's statement with the parts in the place of its relations.
 	Final SQL
 }
@@ -59,6 +61,8 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	if r := a.notGathered(); r != nil {
 		return nil, r
 	}
+	a.clocks = a.clockEdits(n)
+	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	for _, tables := range []bool{false, true} {
 		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables}
 		g.block(a.root)
@@ -81,7 +85,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			return nil
 		}
 	}
-	out := &Gather{}
+	out := &Gather{Clock: len(a.clocks) > 0}
 	var ok bool
 	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
 		return nil
@@ -100,6 +104,7 @@ func (g *gatherer) block(b *block) {
 	if g.refusal != nil || !g.whole && len(b.uses) > 0 && g.combine(b) {
 		return
 	}
+	g.nameClocks(b)
 	for _, u := range b.uses {
 		g.table(u)
 	}
@@ -152,6 +157,7 @@ type placeholder struct{}
 
 func (placeholder) AppendSource(dst []byte, _ int) []byte  { return append(dst, "x"...) }
 func (placeholder) AppendCast(dst []byte, _, _ int) []byte { return append(dst, "::x"...) }
+func (placeholder) AppendClock(dst []byte) []byte          { return append(dst, "now"...) }
 
 // notGathered says why a SELECT can't be run over rows that were brought elsewhere.
 func (a *analysis) notGathered() *Refusal {

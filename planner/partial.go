@@ -81,9 +81,9 @@ func (c *combiner) nested(f *pg.FuncCall) bool {
 				s.plain = s.plain && !col.rte.table.Columns[col.n].Collated
 			}
 		case *pg.FuncCall:
-			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v) || c.a.varies(v))
+			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v) || c.a.varies(v) && !c.a.replacesClock(v.Location))
 		case *pg.SQLValueFunction:
-			bad = bad || clockValue(v)
+			bad = bad || clockValue(v) && !c.a.replacesClock(v.Location)
 		}
 	})
 	return bad

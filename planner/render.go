@@ -285,6 +285,9 @@ func (r *renderer) AppendCast(dst []byte, part, column int) []byte {
 	return fmt.Appendf(dst, "<cast as part %d column %d>", part+1, column+1)
 }
 
+// AppendClock is a PartWriter's.
+func (r *renderer) AppendClock(dst []byte) []byte { return append(dst, "<now>"...) }
+
 // sql renders a statement. The pieces of a text that isn't known are their anchors.
 func (r *renderer) sql(q SQL) string {
 	if r.text != nil {
@@ -293,6 +296,8 @@ func (r *renderer) sql(q SQL) string {
 	var b strings.Builder
 	for _, p := range q {
 		switch {
+		case p.Clock:
+			b.Write(r.AppendClock(nil))
 		case p.Column > 0:
 			b.Write(r.AppendCast(nil, p.Part-1, p.Column-1))
 		case p.Part > 0:

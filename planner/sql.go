@@ -14,25 +14,31 @@ type SQL []Piece
 
 // Piece is one piece of a SQL: Own, or the client's text from Start to End. If Part is
 // not 0, it is about the Gather's part Part-1: its rows as an item of FROM, or, if
-// Column is not 0, a cast to bigint if its column Column-1 is one.
+// Column is not 0, a cast to bigint if its column Column-1 is one. Clock is the time of
+// the transaction, without quotes.
 type Piece struct {
 	Own          string
 	Start, End   sqltext.Anchor
 	Part, Column int
+	Clock        bool
 }
 
-// PartWriter writes what a SQL says of parts.
+// PartWriter writes what is known only when a SQL runs.
 type PartWriter interface {
 	// AppendSource writes a part as an item of FROM, without an alias.
 	AppendSource(dst []byte, part int) []byte
 	// AppendCast writes "::pg_catalog.int8" if a part's column is of that type.
 	AppendCast(dst []byte, part, column int) []byte
+	// AppendClock writes the time of the transaction, in a form that timestamptz takes.
+	AppendClock(dst []byte) []byte
 }
 
-// Append writes the statement. parts may be nil where there are none in it.
+// Append writes the statement.
 func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) []byte {
 	for i := range q {
 		switch p := &q[i]; {
+		case p.Clock:
+			dst = parts.AppendClock(dst)
 		case p.Column > 0:
 			dst = parts.AppendCast(dst, p.Part-1, p.Column-1)
 		case p.Part > 0:
@@ -50,8 +56,23 @@ func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) 
 func own(text string) SQL { return SQL{{Own: text}} }
 
 // span makes a SQL of the client's text between two offsets, neither of which is
-// inside a literal.
+// inside a literal, with the transaction's time in the place of what asks for it.
 func (a *analysis) span(r byteRange) SQL {
+	var out SQL
+	for _, e := range a.clocks {
+		if e.start < r.start || e.end > r.end {
+			continue
+		}
+		out = append(append(out, a.verbatim(byteRange{r.start, e.start})...), e.with...)
+		r.start = e.end
+	}
+	return append(out, a.verbatim(r)...)
+}
+
+func (a *analysis) verbatim(r byteRange) SQL {
+	if r.start >= r.end {
+		return nil
+	}
 	return SQL{{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits)}}
 }
 

@@ -45,11 +45,11 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if op.Columns != nil && i == 0 {
 				err = r.describe(c, op.Columns)
 			}
-			if err == nil && (pass || op.Into != nil || op.Shape != nil) && i == 0 {
+			if err == nil && (pass || op.Into != nil) && i == 0 {
 				err = r.translate(c)
 			}
-			if err == nil && i == 0 {
-				err = r.keepShape(op, c)
+			if err == nil && op.Into != nil && i == 0 {
+				err = r.keepTypes(op.Into, c)
 			}
 			pass = pass && i == 0
 			end = op.Kind == Describe

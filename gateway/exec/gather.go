@@ -25,13 +25,15 @@ type Gathering struct {
 	Parts []GatheredPart
 	// LimitBytes bounds the rows of all parts.
 	LimitBytes int64
-	// Open gets a connection for temporary tables that nobody else uses, by the
-	// first one. It belongs to the Gathering's owner, as Conn.
+	// Open gets a connection for temporary tables that nobody else uses, in a
+	// transaction block. It belongs to the Gathering's owner, as Conn.
 	Open func() (*pool.Conn, *wire.Error)
 	// Make appends to the connection's output what makes the empty table of a part,
 	// up to and without Sync.
 	Make func(c *pool.Conn, part int, table string)
 	Conn *pool.Conn
+	// Clock is the time of the transaction, if the plan asks for it.
+	Clock string
 
 	bytes int64
 }
@@ -115,10 +117,6 @@ func (p *GatheredPart) spill() *wire.Error {
 			return e
 		}
 		g.Conn = c
-		c.SendQuery("BEGIN READ WRITE")
-		if _, e := readResult(c); e != nil {
-			return e
-		}
 	}
 	table := `pg_temp."shardgate ` + strconv.Itoa(p.index+1) + `"`
 	g.Make(g.Conn, p.index, table)
@@ -249,6 +247,9 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 	return append(dst, "))"...)
 }
 
+// AppendClock is a planner.PartWriter's.
+func (w *PartArrays) AppendClock(dst []byte) []byte { return append(dst, w.g.Clock...) }
+
 // AppendCast is a planner.PartWriter's.
 func (w *PartArrays) AppendCast(dst []byte, part, column int) []byte {
 	const int8OID = 20
@@ -300,19 +301,11 @@ var arrays = map[uint32]uint32{
 	1700: 1231, 2950: 2951, 3802: 3807, 3614: 3643, 3615: 3645,
 }
 
-// keepShape keeps what an operation wants to know of the RowDescription at the head
-// of c's input.
-func (r *Runner) keepShape(op *Op, c *pool.Conn) error {
-	if op.Into == nil && op.Shape == nil {
-		return nil
-	}
+// keepTypes tells a sink the types in the RowDescription at the head of c's input.
+func (r *Runner) keepTypes(into Sink, c *pool.Conn) error {
 	body, err := c.Body()
 	if err != nil {
 		return err
-	}
-	if op.Shape != nil {
-		*op.Shape = append(binary.BigEndian.AppendUint32([]byte{'T'}, uint32(len(body)+4)), body...)
-		return nil
 	}
 	if err := wire.DecodeRowDescription(body, &r.desc); err != nil {
 		return err
@@ -321,6 +314,6 @@ func (r *Runner) keepShape(op *Op, c *pool.Conn) error {
 	for i := range oids {
 		oids[i] = r.desc.TypeOID(i)
 	}
-	op.Into.Types(oids)
+	into.Types(oids)
 	return nil
 }

@@ -68,10 +68,9 @@ type Op struct {
 	Done func()
 	// Rows gets the rows of a Hidden query.
 	Rows *pool.Result
-	// Into gets the rows, and by a Describe before it their types; Shape gets the
-	// RowDescription of a Describe, whole. Both go with Hidden.
-	Into  Sink
-	Shape *[]byte
+	// Into gets the rows of a Hidden operation, and by a Describe before it their
+	// types.
+	Into Sink
 	// Columns are the portal's: a Describe fills them, for the Execute.
 	Columns *Columns
 	// Params gets the types of a statement's parameters by a Describe, by the home

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"strings"
+
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
@@ -49,11 +51,15 @@ func (s *Session) gather(g *gathering) error {
 		}
 	}()
 	s.run.Failed = nil
-	var shape []byte
-	if err := s.fetch(g, &shape); err != nil || s.run.Failed != nil {
+	if g.plan.Clock {
+		if err := s.readClock(g); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	if err := s.fetch(g); err != nil || s.run.Failed != nil {
 		return err
 	}
-	return s.final(g, shape)
+	return s.final(g)
 }
 
 // failGather tells the client of an error that no shard's answer to it holds.
@@ -62,8 +68,9 @@ func (s *Session) failGather(e *wire.Error) {
 	s.tell(e)
 }
 
-// fetch asks the shards for the rows of all parts, and reads them.
-func (s *Session) fetch(g *gathering, shape *[]byte) error {
+// fetch asks the shards for the rows of all parts, and reads them. The shape of a
+// simple query's answer is the home shard's for the client's own text.
+func (s *Session) fetch(g *gathering) error {
 	home, err := g.on(s.host.Home)
 	if err != nil {
 		s.failGather(asError(err))
@@ -77,7 +84,7 @@ func (s *Session) fetch(g *gathering, shape *[]byte) error {
 		home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
 		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
 		s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: shape})
+		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home})
 		s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
 	}
 	for i := range g.Parts {
@@ -119,6 +126,30 @@ func (s *Session) fetch(g *gathering, shape *[]byte) error {
 	return s.run.Run(false)
 }
 
+// readClock asks the home shard for the time of the transaction, the statement's own
+// if there is no block.
+func (s *Session) readClock(g *gathering) error {
+	if s.tx != nil && s.tx.clock != "" {
+		g.Clock = s.tx.clock
+		return nil
+	}
+	home, err := g.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	var rows pool.Result
+	home.SendQuery("SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
+	s.run.Add(exec.Op{Kind: exec.Query, Conn: home, Hidden: true, Rows: &rows})
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	if g.Clock = rows.Value(0); s.tx != nil {
+		s.tx.clock = g.Clock
+	}
+	return nil
+}
+
 // on gets the connection to a shard on which the statement reads there.
 func (g *gathering) on(shard int) (*pool.Conn, error) {
 	for _, c := range g.used {
@@ -155,7 +186,7 @@ func (s *Session) partShards(p *planner.Part) ([]int, error) {
 
 // query is the statement that gives a part's rows on a shard.
 func (g *gathering) query(part int) []byte {
-	return g.plan.Parts[part].Query.Append(nil, g.text, g.lits, nil)
+	return g.plan.Parts[part].Query.Append(nil, g.text, g.lits, exec.NewPartArrays(g.Gathering, nil))
 }
 
 // sendPart parses and binds a statement of the gateway's own with the client's
@@ -193,7 +224,7 @@ func (s *Session) sendBind(c *pool.Conn, g *gathering, arrays [][]byte, formats 
 }
 
 // final runs the client's statement over the rows.
-func (s *Session) final(g *gathering, shape []byte) error {
+func (s *Session) final(g *gathering) error {
 	c := g.Conn
 	if c == nil {
 		c, _ = g.on(s.host.Home) // it was used before
@@ -213,9 +244,6 @@ func (s *Session) final(g *gathering, shape []byte) error {
 	c.Ready++
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
-	if shape != nil {
-		s.run.Add(exec.Op{Kind: exec.Local, Answer: shape})
-	}
 	s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold})
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
@@ -230,13 +258,22 @@ func (s *Session) scratch() (*pool.Conn, *wire.Error) {
 		return nil, asError(err)
 	}
 	s.track(c)
-	if sql := s.vars.Change(c.Vars); sql != "" {
+	vars, sets := s.vars, s.settingsBlock()
+	if sets != "" {
+		vars = s.tx.before.vars
+		sets = strings.TrimPrefix(sets, s.tx.begin)
+	}
+	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.Query(sql); err != nil {
 			s.endScratch(c)
 			return nil, asError(err)
 		}
 	}
-	c.Vars = s.vars
+	c.Vars = vars
+	if _, err := c.Query("BEGIN READ WRITE" + sets + ";SET TRANSACTION READ WRITE"); err != nil {
+		s.endScratch(c)
+		return nil, asError(err)
+	}
 	return c, nil
 }
 

@@ -22,6 +22,7 @@ type transaction struct {
 	// Query or a statement that writes on several shards.
 	explicit bool
 	failed   bool
+	clock    string // its time on the home shard, once that was asked for
 	begin    string // BEGIN with its modes
 	level    string // isolation level, in lower case; "" is the default
 	// prelude is replayed on a shard that joins: savepoints, settings and the

@@ -1,0 +1,99 @@
+package planner
+
+import (
+	"slices"
+	"strconv"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// A transaction has one time on one PostgreSQL, and another on each of several
+// shards. Where a Gather's text asks for it, the one time of the home shard is put in
+// its place.
+
+// clockTypes are the types of what the functions without parentheses give: the
+// transaction's time cast to that.
+var clockTypes = map[pg.SQLValueFunctionOp]string{
+	pg.SQLValueFunctionOp_SVFOP_CURRENT_DATE: "date", pg.SQLValueFunctionOp_SVFOP_CURRENT_TIME: "timetz",
+	pg.SQLValueFunctionOp_SVFOP_CURRENT_TIME_N: "timetz", pg.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP: "timestamptz",
+	pg.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP_N: "timestamptz", pg.SQLValueFunctionOp_SVFOP_LOCALTIME: "time",
+	pg.SQLValueFunctionOp_SVFOP_LOCALTIME_N: "time", pg.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP: "timestamp",
+	pg.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP_N: "timestamp",
+}
+
+// transactionTime says whether a call gives the time of the transaction.
+func (a *analysis) transactionTime(f *pg.FuncCall) bool {
+	n := len(f.Funcname)
+	name := str(f.Funcname[n-1])
+	return (name == "now" || name == "transaction_timestamp") && len(f.Args) == 0 &&
+		(n == 1 && !a.env.Schema.functions[name].User || n == 2 && str(f.Funcname[0]) == "pg_catalog")
+}
+
+// clockEdits finds what asks for the transaction's time in a statement.
+func (a *analysis) clockEdits(n *pg.Node) []edit {
+	var out []edit
+	eachMessageBelow(n, func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.FuncCall:
+			if !a.transactionTime(v) {
+				return
+			}
+			first := a.tokenAt(v.Location)
+			if first < 0 {
+				return
+			}
+			if open := a.nameEnd(first); a.is(open, '(') && a.is(open+1, ')') {
+				out = append(out, a.clockEdit(first, open+1, "timestamptz", -1))
+			}
+		case *pg.SQLValueFunction:
+			t, ok := clockTypes[v.Op]
+			first := a.tokenAt(v.Location)
+			if !ok || first < 0 {
+				return
+			}
+			last := first
+			if v.Typmod >= 0 {
+				a.textSpecific = true // the precision is a literal
+				if last = a.closing(first + 1); last < 0 {
+					return
+				}
+			}
+			out = append(out, a.clockEdit(first, last, t, v.Typmod))
+		}
+	})
+	return out
+}
+
+func (a *analysis) clockEdit(first, last int, t string, typmod int32) edit {
+	t = "pg_catalog." + t
+	if typmod >= 0 {
+		t += "(" + strconv.Itoa(int(typmod)) + ")"
+	}
+	with := SQL{{Own: "('"}, {Clock: true}, {Own: "'::pg_catalog.timestamptz::" + t + ")"}}
+	return edit{byteRange{int(a.toks[first].Start), int(a.toks[last].End)}, with}
+}
+
+// replacesClock says whether the node at a place is replaced by clockEdits.
+func (a *analysis) replacesClock(location int32) bool {
+	return slices.ContainsFunc(a.clocks, func(e edit) bool { return e.start == int(location) })
+}
+
+// nameClocks keeps the names of columns that are nothing but the time.
+func (g *gatherer) nameClocks(b *block) {
+	for _, n := range b.sel.TargetList {
+		t := n.GetResTarget()
+		x := t.Val
+		for x.GetTypeCast() != nil {
+			x = x.GetTypeCast().Arg
+		}
+		if t.Name != "" || x.GetFuncCall() == nil && x.GetSqlvalueFunction() == nil {
+			continue
+		}
+		if !g.a.replacesClock(max(x.GetFuncCall().GetLocation(), x.GetSqlvalueFunction().GetLocation())) {
+			continue
+		}
+		if r, ok := g.a.exprText(t.Val); ok {
+			g.edits = append(g.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(outputName(t)))})
+		}
+	}
+}
