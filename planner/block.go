@@ -166,3 +166,35 @@ func (a *analysis) selectToken(sel *pg.SelectStmt) int {
 	}
 	return i
 }
+
+// probed returns the column of block b that a condition compares with something of a
+// query around it: it is looked up for each of that one's rows.
+func (a *analysis) probed(b *block, n *pg.Node) (column, bool) {
+	e := n.GetAExpr()
+	if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
+		return column{}, false
+	}
+	for _, x := range [][2]*pg.Node{{e.Lexpr, e.Rexpr}, {e.Rexpr, e.Lexpr}} {
+		c, ok := a.columns[x[0].GetColumnRef()]
+		if !ok || c.rte.block != b || x[1] == nil {
+			continue
+		}
+		outer := false
+		eachMessageBelow(x[1], func(m protoMessage) {
+			if ref, ok := m.Interface().(*pg.ColumnRef); ok {
+				o, known := a.columns[ref]
+				outer = outer || known && !o.rte.block.below(b)
+			}
+		})
+		if outer {
+			return c, true
+		}
+	}
+	return column{}, false
+}
+
+// indexable says whether a column can be indexed.
+func indexable(c column) bool {
+	t := &c.rte.table.Columns[c.n]
+	return t.Scalar && slices.Contains(groupableTypes, t.Type)
+}

@@ -382,6 +382,11 @@ func (c *combiner) compose() bool {
 		for k := range s.exprs {
 			p.Columns = append(p.Columns, columnName(k))
 		}
+		for _, n := range c.rest {
+			if col, ok := a.probed(c.b, n); ok && c.source(col.rte) == s && indexable(col) {
+				p.Index = append(p.Index, columnName(s.at[col]))
+			}
+		}
 		from = append(from, Piece{Own: when(i > 0, ", ")}, Piece{Part: s.part + 1}, Piece{Own: " AS " + s.name() + " "})
 	}
 	end := c.cl.after(c.cl.from)

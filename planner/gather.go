@@ -30,6 +30,9 @@ type Part struct {
 	// Plain says that the columns' values, without types and collations of the
 	// user's own, mean the same in an array as in a table.
 	Plain bool
+	// Index are the columns by which rows are looked for again and again: a hash index
+	// on each, which takes values of any length, is worth its while when there are many.
+	Index []string
 	// Table is the relation that is read, for messages.
 	Table string
 }
@@ -120,7 +123,12 @@ func (g *gatherer) table(u use) {
 		g.refusal = r
 		return
 	}
-	key := fmt.Sprint(p.Place, p.Pins, p.Query)
+	for _, n := range conjuncts(u.rte.block.sel.WhereClause) {
+		if c, ok := g.a.probed(u.rte.block, n); ok && c.rte == u.rte && indexable(c) && u.table != nil {
+			p.Index = append(p.Index, u.table.Columns[c.n].Name)
+		}
+	}
+	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index)
 	i, ok := g.tables[key]
 	if !ok {
 		i = len(g.parts)

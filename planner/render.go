@@ -269,7 +269,12 @@ func (r *renderer) gather(g *Gather) {
 		for i := range g.Parts {
 			p := &g.Parts[i]
 			r.line("part %d, %s%s: %s", i+1, choose(p.Place == Pinned, "shards", p.Place.String()), when(p.Plain, ", plain"), r.sql(p.Query))
-			r.below(func() { r.pins(p.Pins) })
+			r.below(func() {
+				r.pins(p.Pins)
+				if len(p.Index) > 0 {
+					r.line("index on %s", strings.Join(p.Index, ", "))
+				}
+			})
 		}
 		r.line("final: %s", r.sql(g.Final))
 	})

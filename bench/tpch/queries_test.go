@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // maxRefused is how many queries the gateway may refuse, for now.
-const maxRefused = 22
+const maxRefused = 0
 
 // scaleEnv has the scale factor of TestQueries, if it is not to be 0.01.
 const scaleEnv = "SHARDGATE_TPCH_SCALE"

@@ -204,7 +204,11 @@ func (p *GatheredPart) End() *wire.Error {
 	if p.count < analyzeRows {
 		return nil
 	}
-	c.SendQuery("ANALYZE " + p.table)
+	sql := "ANALYZE " + p.table
+	for _, name := range p.plan.Index {
+		sql = "CREATE INDEX ON " + p.table + " USING hash (" + planner.QuoteIdent(name) + ");" + sql
+	}
+	c.SendQuery(sql)
 	_, e := readResult(c)
 	return e
 }
