@@ -153,6 +153,11 @@ type Pool struct {
 	// stay below the server's `max_connections`.
 	Size int `yaml:"size" default:"40" min:"1" max:"10000"`
 
+	// Connections to the home shard under one role on which rows of several shards
+	// are gathered in temporary tables, besides those of `size`: as many statements
+	// of that kind run at a time.
+	GatherSize int `yaml:"gather_size" default:"10" min:"1" max:"10000"`
+
 	// How long a statement waits for a connection before it fails.
 	AcquireTimeout time.Duration `yaml:"acquire_timeout" default:"10s" min:"1ms" max:"1h"`
 

@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 		passwords[u.Name] = string(u.Password)
 	}
 	g.pools = pool.NewPools(shards, pool.Options{
-		Size: cfg.Pool.Size, AcquireTimeout: cfg.Pool.AcquireTimeout, ConnectTimeout: cfg.Pool.ConnectTimeout,
+		Size: cfg.Pool.Size, GatherSize: cfg.Pool.GatherSize, AcquireTimeout: cfg.Pool.AcquireTimeout, ConnectTimeout: cfg.Pool.ConnectTimeout,
 		IdleTimeout: cfg.Pool.IdleTimeout, MaxLifetime: cfg.Pool.MaxLifetime,
 		PreparedStatements: cfg.Limits.ShardPreparedStatements, Passwords: passwords,
 	})

@@ -29,6 +29,7 @@ type Shard struct {
 // Options bound the pools.
 type Options struct {
 	Size                     int // connections of one role to one shard
+	GatherSize               int // more of them, to the home shard; see Gather
 	AcquireTimeout           time.Duration
 	ConnectTimeout           time.Duration
 	IdleTimeout, MaxLifetime time.Duration
@@ -46,8 +47,9 @@ type Pools struct {
 }
 
 type poolKey struct {
-	shard int
-	role  string
+	shard  int
+	role   string
+	gather bool
 }
 
 // NewPools makes the pools; nothing is dialled yet.
@@ -56,8 +58,14 @@ func NewPools(shards []*Shard, o Options) *Pools {
 }
 
 // Pool returns the pool of a role on a shard.
-func (p *Pools) Pool(shard int, role string) *Pool {
-	k := poolKey{shard, role}
+func (p *Pools) Pool(shard int, role string) *Pool { return p.pool(poolKey{shard, role, false}) }
+
+// Gather returns the pool of a role's connections on which rows are gathered in
+// temporary tables. Whoever waits for one of these holds connections of the other pool
+// and nobody the other way round, so that the waiting ends.
+func (p *Pools) Gather(shard int, role string) *Pool { return p.pool(poolKey{shard, role, true}) }
+
+func (p *Pools) pool(k poolKey) *Pool {
 	p.mu.RLock()
 	pool := p.pools[k]
 	p.mu.RUnlock()
@@ -67,7 +75,7 @@ func (p *Pools) Pool(shard int, role string) *Pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pool = p.pools[k]; pool == nil {
-		s := p.Shards[shard]
+		s, role := p.Shards[k.shard], k.role
 		cfg := s.Config.Copy()
 		cfg.ConnectTimeout = p.opts.ConnectTimeout
 		if role != cfg.User {
@@ -76,7 +84,10 @@ func (p *Pools) Pool(shard int, role string) *Pool {
 		if pw, ok := p.opts.Passwords[role]; ok {
 			cfg.Password = pw
 		}
-		pool = &Pool{shard: s, config: cfg, opts: &p.opts, maxPrepared: p.opts.PreparedStatements, closed: p.closed}
+		pool = &Pool{shard: s, config: cfg, opts: &p.opts, size: p.opts.Size, maxPrepared: p.opts.PreparedStatements, closed: p.closed}
+		if k.gather {
+			pool.size = p.opts.GatherSize
+		}
 		p.pools[k] = pool
 	}
 	return pool
@@ -126,6 +137,7 @@ type Pool struct {
 	shard       *Shard
 	config      *pgconn.Config
 	opts        *Options
+	size        int
 	maxPrepared int
 
 	mu      sync.Mutex
@@ -169,7 +181,7 @@ func (p *Pool) Get() (*Conn, error) {
 		p.mu.Unlock()
 		return nil, wire.Fatalf(wire.AdminShutdown, "the gateway is shutting down")
 	}
-	if p.open < p.opts.Size {
+	if p.open < p.size {
 		p.open++
 		p.mu.Unlock()
 		return p.dial()
@@ -401,7 +413,7 @@ func stale(c *Conn) bool {
 	return err != nil || bad
 }
 
-// Stats are the numbers of one pool.
+// Stats are the numbers of a role's pools on a shard.
 type Stats struct {
 	Shard, Role         string
 	Open, Idle, Waiting int // connections; clients that wait for one
@@ -411,11 +423,21 @@ type Stats struct {
 func (p *Pools) Stats() []Stats {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	var out []Stats
+	sums := map[poolKey]*Stats{}
 	for k, pool := range p.pools {
+		k.gather = false
+		s := sums[k]
+		if s == nil {
+			s = &Stats{Shard: p.Shards[k.shard].Name, Role: k.role}
+			sums[k] = s
+		}
 		pool.mu.Lock()
-		out = append(out, Stats{p.Shards[k.shard].Name, k.role, pool.open, len(pool.idle), len(pool.waiters)})
+		s.Open, s.Idle, s.Waiting = s.Open+pool.open, s.Idle+len(pool.idle), s.Waiting+len(pool.waiters)
 		pool.mu.Unlock()
+	}
+	var out []Stats
+	for _, s := range sums {
+		out = append(out, *s)
 	}
 	return out
 }

@@ -303,7 +303,7 @@ func TestServerRestarts(t *testing.T) {
 	c.Put()
 	// A server that is down fails each of those who wait.
 	p.mu.Lock()
-	p.opts.Size = 1
+	p.size = 1
 	p.mu.Unlock()
 	last := get(t, p)
 	if err := s.Stop(ctx); err != nil {

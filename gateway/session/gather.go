@@ -253,7 +253,7 @@ func (s *Session) final(g *gathering) error {
 // scratch gets a connection to the home shard for temporary tables, which has no
 // part in the client's transaction: one with temporary tables can't be prepared.
 func (s *Session) scratch() (*pool.Conn, *wire.Error) {
-	c, err := s.host.Pools.Pool(s.host.Home, s.role).Get()
+	c, err := s.host.Pools.Gather(s.host.Home, s.role).Get()
 	if err != nil {
 		return nil, asError(err)
 	}
