@@ -27,10 +27,12 @@ type analysis struct {
 	columns map[*pg.ColumnRef]column // what references mean, where that is certain
 	clocks  []edit                   // see clockEdits
 	uses    []use                    // of relations in FROM clauses
+	texts   map[*pg.Node]exprRange   // see exprText
 	toks    []sqltext.Token          // see tokens
 	sampled map[*pg.RangeVar]bool    // uses with TABLESAMPLE
 
 	writes       bool // rows may be changed by a function or a nested statement
+	changes      bool // a function may change rows
 	taints       bool
 	volatile     bool // a volatile function is called
 	clock        string
@@ -102,23 +104,32 @@ func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
 	eachField(m, func(m protoreflect.Message) { eachMessage(m, f) })
 }
 
-// eachField calls f for the messages that are directly in m.
+// eachField calls f for the messages that are directly in m, in the order of its
+// fields: equal trees are walked alike, so that equal texts have equal plans.
 func eachField(m protoreflect.Message, f func(protoreflect.Message)) {
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil {
-			return true
+	if _, ok := m.Interface().(*pg.Node); ok { // one of some hundred fields
+		if fd := m.WhichOneof(nodeOneof); fd != nil {
+			f(m.Get(fd).Message())
 		}
-		if fd.IsList() {
-			l := v.List()
-			for i := range l.Len() {
-				f(l.Get(i).Message())
+		return
+	}
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		fd := fields.Get(i)
+		if fd.Message() == nil || !m.Has(fd) {
+			continue
+		}
+		if v := m.Get(fd); fd.IsList() {
+			for i := range v.List().Len() {
+				f(v.List().Get(i).Message())
 			}
 		} else {
 			f(v.Message())
 		}
-		return true
-	})
+	}
 }
+
+var nodeOneof = (*pg.Node)(nil).ProtoReflect().Descriptor().Oneofs().Get(0)
 
 // relation accounts for a table name in a FROM clause, or as the target of a
 // statement, and returns its entry.

@@ -50,7 +50,8 @@ func (a *analysis) function(f *pg.FuncCall) {
 	case homeFunctions[name]:
 		a.home = name + "()"
 		// What sequences do is in no transaction; large objects and notifications are.
-		a.writes = a.writes || strings.HasPrefix(name, "lo") && name != "lo_get" || name == "pg_notify"
+		a.changes = a.changes || strings.HasPrefix(name, "lo") && name != "lo_get" || name == "pg_notify"
+		a.writes = a.writes || a.changes
 	case sqlFunctions[name]:
 		a.opaque = name + "()"
 	case strings.HasPrefix(name, "pg_advisory") || strings.HasPrefix(name, "pg_try_advisory"):
@@ -92,7 +93,7 @@ func (a *analysis) called(name string) {
 		}
 		switch fn.Volatility {
 		case Volatile:
-			a.writes, a.taints = true, true
+			a.writes, a.changes, a.taints = true, true, true
 		case Stable:
 			a.shardOwn = name + "()" // it may read the clock
 		}

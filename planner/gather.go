@@ -56,6 +56,7 @@ type gatherer struct {
 	combined []*combiner
 	refusal  *Refusal
 	whole    bool // every relation is a part by itself
+	locks    bool // a part locks the rows that the statement locks
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -69,6 +70,10 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	for _, tables := range []bool{false, true} {
 		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables}
 		g.block(a.root)
+		if len(a.locks) > 0 && !g.locks {
+			return nil, unsupported("FOR UPDATE or SHARE of a query whose rows have to be brought together is not supported for this statement yet",
+				"Lock the rows by a statement of their own: SELECT ... FROM table WHERE ... FOR UPDATE.")
+		}
 		if g.refusal != nil {
 			return nil, g.refusal
 		}
@@ -172,17 +177,17 @@ func (a *analysis) notGathered() *Refusal {
 	switch {
 	case a.nestedDML != "":
 		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
+	case a.root.sel.IntoClause != nil:
+		return unsupported("SELECT INTO from rows of several shards is not supported yet", "Use CREATE TABLE, and INSERT or COPY what a SELECT gives.")
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
-	case len(a.locks) > 0:
-		return unsupported("FOR UPDATE or SHARE of a query whose rows have to be brought together is not supported yet", "Lock the rows by a statement of their own: SELECT ... FROM table WHERE ... FOR UPDATE.")
 	case a.home != "":
 		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
 	case a.unknown != "":
 		return unknownFunction(a.unknown)
 	case a.shardOwn != "":
 		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
-	case a.writes:
+	case a.changes:
 		return unsupported("a function that may change rows can't be called in a query whose rows have to be brought together yet",
 			"Declare the function STABLE or IMMUTABLE if it changes nothing.")
 	case a.tokens() == nil:

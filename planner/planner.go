@@ -78,7 +78,7 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err erro
 	}
 	a := &analysis{env: env, text: p.text, lits: lits,
 		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
-		blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}}
+		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}}
 	defer func() {
 		if r := recover(); r != nil {
 			refusal, ok := r.(*Refusal)

@@ -16,8 +16,23 @@ import (
 // that its tree names.
 const maxSpanTokens = 12
 
+// exprRange is what exprText has found.
+type exprRange struct {
+	byteRange
+	ok bool
+}
+
 // exprText finds the text of an expression. ok is false when that isn't certain.
 func (a *analysis) exprText(n *pg.Node) (byteRange, bool) {
+	r, known := a.texts[n]
+	if !known {
+		r.byteRange, r.ok = a.findText(n)
+		a.texts[n] = r
+	}
+	return r.byteRange, r.ok
+}
+
+func (a *analysis) findText(n *pg.Node) (byteRange, bool) {
 	if n == nil || a.tokens() == nil {
 		return byteRange{}, false
 	}
@@ -108,7 +123,7 @@ func withoutPlaces(n *pg.Node) *pg.Node {
 // clauses are the tokens with which the clauses of a SELECT begin, -1 where there is
 // none. end is the token behind the last.
 type clauses struct {
-	from, where, group, having, window, order, limit, end int
+	from, where, group, having, window, order, limit, locking, end int
 }
 
 // clauses finds the clauses of the SELECT that begins with token first. ok is false
@@ -117,7 +132,7 @@ func (a *analysis) clauses(first int) (c clauses, ok bool) {
 	if !a.keyword(first, "select") {
 		return c, false
 	}
-	c = clauses{-1, -1, -1, -1, -1, -1, -1, len(a.toks)}
+	c = clauses{-1, -1, -1, -1, -1, -1, -1, -1, len(a.toks)}
 	depth := 0
 	set := func(at *int, i int) {
 		if *at < 0 {
@@ -165,7 +180,7 @@ func (a *analysis) clauses(first int) (c clauses, ok bool) {
 			c.end = i // what follows the other operand belongs to both
 			return c, true
 		case a.keyword(i, "for"):
-			return c, false
+			set(&c.locking, i)
 		}
 	}
 	return c, true
@@ -174,7 +189,7 @@ func (a *analysis) clauses(first int) (c clauses, ok bool) {
 // after is the token with which the next clause behind token i begins, or the end.
 func (c clauses) after(i int) int {
 	next := c.end
-	for _, at := range []int{c.from, c.where, c.group, c.having, c.window, c.order, c.limit} {
+	for _, at := range []int{c.from, c.where, c.group, c.having, c.window, c.order, c.limit, c.locking} {
 		if at > i && at < next {
 			next = at
 		}

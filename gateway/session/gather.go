@@ -289,10 +289,10 @@ func (s *Session) endScratch(c *pool.Conn) {
 }
 
 // gatherQuery answers a simple Query.
-func (s *Session) gatherQuery(plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
+func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
 	g := &gathering{plan: plan, text: text, lits: lits, hold: hold}
 	if s.tx != nil {
-		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, false) }
+		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes) }
 		return s.gather(g)
 	}
 	g.conn = s.acquire
@@ -330,7 +330,7 @@ func (s *Session) executeGather(st *step) error {
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = p.prep.text, p.prep.lits, &bind, s.asciiOnly()
 	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(),
-		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, false) }}
+		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes) }}
 	return s.gather(g)
 }
 

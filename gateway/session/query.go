@@ -229,7 +229,7 @@ func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
 // only reads, or it can't be in one.
 func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, frame []byte) error {
 	if g, ok := node.(*planner.Gather); ok {
-		return s.gatherQuery(g, text, lits, false)
+		return s.gatherQuery(st, g, text, lits, false)
 	}
 	var conns []*pool.Conn
 	defer func() {
@@ -377,7 +377,7 @@ func firstWord(text []byte) string {
 // runInBlock sends a statement to its shards inside the block.
 func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
 	if g, ok := node.(*planner.Gather); ok {
-		err := s.gatherQuery(g, text, lits, hold)
+		err := s.gatherQuery(st, g, text, lits, hold)
 		return s.run.Tag, err
 	}
 	var conns []*pool.Conn
