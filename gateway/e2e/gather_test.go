@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// gathered fills a table with rows that don't travel as parameters, and returns a
+// statement that brings them together.
+func gathered(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	must(t, conn, "CREATE TABLE wide (id int PRIMARY KEY, v text)")
+	copyIn(t, conn, 20_000)
+	return "SELECT count(*), sum(length(a.v)) FROM wide a JOIN wide b ON a.id = b.id + 1"
+}
+
+func copyIn(t *testing.T, conn *pgx.Conn, rows int) {
+	t.Helper()
+	var b strings.Builder
+	for i := range rows {
+		b.WriteString(sqlf("%d\t%s\n", i, strings.Repeat("x", 100)))
+	}
+	if _, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader(b.String()), "COPY wide FROM STDIN"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const wideRule = "tables:\n  - {name: wide, key: id}\n"
+
+// Whatever ends a gathered statement, nothing of it is left, and the session goes on.
+func TestGatherEnds(t *testing.T) {
+	c := newCluster(t, 3, wideRule+"limits: {gather_bytes: 3MiB}\npool: {gather_size: 1}\n")
+	c.serve()
+	conn := c.connect("postgres")
+	sql := gathered(t, conn)
+	want := func(conn *pgx.Conn) {
+		t.Helper()
+		var n, sum int
+		if err := conn.QueryRow(t.Context(), sql).Scan(&n, &sum); err != nil || n != 19_999 || sum != 1_999_900 {
+			t.Errorf("%d rows, sum %d: %v", n, sum, err)
+		}
+	}
+	want(conn)
+	for _, block := range []bool{false, true} {
+		for _, x := range []struct{ sql, code string }{
+			{"SELECT max(a.v || b.v) FROM wide a JOIN wide b ON a.id = b.id + 1", "53400"},
+			{"SELECT sum(1 / (a.id - 5)) FROM wide a JOIN wide b ON a.id = b.id + 1", "22012"},
+			{"SELECT count(*) FROM wide a, wide b WHERE a.id = b.id + 1 AND 1 / (a.id - 5) > 0", "22012"},
+			{"SELECT count(*) FROM wide a JOIN wide b ON a.id = b.id + 1 WHERE (SELECT true FROM pg_sleep(10))", "57014"},
+		} {
+			if block {
+				must(t, conn, "BEGIN", "UPDATE wide SET v = v WHERE id = 1")
+			}
+			if x.code == "57014" {
+				must(t, conn, "SET statement_timeout = '700ms'")
+			}
+			_, err := conn.Exec(t.Context(), x.sql)
+			if got := code(err); got != x.code {
+				t.Errorf("%s, block %v: %v", x.sql, block, err)
+			}
+			if block {
+				must(t, conn, "ROLLBACK")
+			}
+			must(t, conn, "RESET statement_timeout")
+			want(conn)
+		}
+	}
+	// Cancelled at any moment.
+	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
+		ctx, stop := context.WithTimeout(t.Context(), wait)
+		other := c.connect("postgres")
+		var n, sum int
+		err := other.QueryRow(ctx, sql).Scan(&n, &sum)
+		stop()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && code(err) != "57014" {
+			t.Errorf("cancelled after %v: %v", wait, err)
+		}
+		want(conn)
+	}
+	// A client that leaves ends the work.
+	for wait := time.Millisecond; wait < 300*time.Millisecond; wait *= 3 {
+		other, err := pgx.Connect(t.Context(), c.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := make(chan error, 1)
+		go func() {
+			_, err := other.Exec(context.Background(), sql)
+			left <- err
+		}()
+		time.Sleep(wait)
+		other.PgConn().Conn().Close()
+		<-left
+	}
+	want(conn)
+	// More at a time than there are connections for their tables.
+	var wg sync.WaitGroup
+	for range 6 {
+		other := c.connect("postgres")
+		wg.Go(func() { want(other) })
+	}
+	wg.Wait()
+	c.onShards("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_class WHERE relname LIKE 'shardgate%' AND relpersistence = 't'); END $$")
+}
+
+// A shard that is killed amid the fetching of rows fails the statement and nothing else.
+func TestGatherLosesShard(t *testing.T) {
+	c := newCluster(t, 3, wideRule+"pool: {connect_timeout: 2s, acquire_timeout: 2s}\n")
+	c.serve()
+	conn := c.connect("postgres")
+	sql := gathered(t, conn)
+	for i, wait := range []time.Duration{0, 5, 20, 60} {
+		s := c.shards[i%3]
+		done := make(chan error, 1)
+		other := c.connect("postgres")
+		go func() {
+			var n, sum int
+			done <- other.QueryRow(context.Background(), sql).Scan(&n, &sum)
+		}()
+		time.Sleep(wait * time.Millisecond)
+		if err := s.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				lostShard(t, "amid a gathered statement", err, sqlf("s%d", i%3+1))
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the statement hangs")
+		}
+		if err := s.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, func() bool {
+			_, err := conn.Exec(t.Context(), sql)
+			return err == nil
+		})
+	}
+}
