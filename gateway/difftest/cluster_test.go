@@ -43,8 +43,10 @@ func newPair(t *testing.T, shards int) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pair{plain: &system{name: "PostgreSQL", url: pgtest.Database(t, pgtest.Server(t))}}
-	p.gateway = &system{name: "the gateway", url: startCluster(t, shards, cfg)}
+	p := &pair{
+		plain:   &system{name: "PostgreSQL", url: pgtest.Database(t, pgtest.Server(t)), timeout: plainTimeout},
+		gateway: &system{name: "the gateway", url: startCluster(t, shards, cfg), timeout: gatewayTimeout},
+	}
 	t.Cleanup(p.plain.close)
 	t.Cleanup(p.gateway.close)
 	p.plain.exec(t, schemaSQL+rowsSQL+"ANALYZE;")
@@ -150,7 +152,7 @@ func (s *system) connect(t fatalist) *pgconn.PgConn {
 	// The answers of both depend on the time zone, so that it is seen whether the
 	// shards have the session's.
 	cfg.RuntimeParams["timezone"] = "America/New_York"
-	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
+	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(s.timeout.Milliseconds())
 	ctx, stop := context.WithTimeout(context.Background(), 15*time.Second)
 	defer stop()
 	if s.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {

@@ -27,7 +27,9 @@ type relation struct {
 	// none to be known.
 	key   []int
 	table *table // nil for what is not a table
-	rows  int    // about
+	// scalar says that the alias stands for a value and not for a row.
+	scalar bool
+	rows   int // about
 }
 
 // scope is what the expressions of a query may refer to.
@@ -89,7 +91,7 @@ type generator struct {
 	used   map[string]bool // tables that stand without an alias
 	names  int             // given so far
 	depth  int             // of subqueries
-	nested int             // subqueries so far, to bound the statement
+	nested int             // how many subqueries may still be drawn
 }
 
 // below draws a number from 0 to n-1.
@@ -103,6 +105,15 @@ func (g *generator) below(n int) int {
 // oneIn is true once in n times, and false when shrunk.
 func (g *generator) oneIn(n int) bool { return g.below(n) == n-1 }
 
+// part draws something that rapid may try to do without as a whole.
+func part[T any](g *generator, f func() T) T {
+	return rapid.Custom(func(t *rapid.T) T {
+		defer func(outer *rapid.T) { g.t = outer }(g.t)
+		g.t = t
+		return f()
+	}).Draw(g.t, "")
+}
+
 func pick[T any](g *generator, list ...T) T { return list[g.below(len(list))] }
 
 // name makes a new name.
@@ -115,7 +126,7 @@ func (g *generator) name(prefix string) string {
 func (g *generator) expression(k kind, s *scope, depth int) string {
 	own := s.columns(k)
 	if depth > 0 && g.oneIn(2) {
-		return g.operation(k, s, depth)
+		return part(g, func() string { return g.operation(k, s, depth) })
 	}
 	if len(own) > 0 && !g.oneIn(6) {
 		return pick(g, own...).sql
@@ -140,7 +151,7 @@ func (g *generator) operation(k kind, s *scope, depth int) string {
 	case g.oneIn(12) && g.canNest():
 		return g.scalar(k, s)
 	case k == "bool" && g.oneIn(2):
-		return g.condition(s)
+		return "(" + g.condition(s) + ")"
 	}
 	return g.fill(pick(g, templates...), k, s, depth-1)
 }
@@ -241,9 +252,13 @@ func (g *generator) comparison(s *scope) string {
 	}
 	c := pick(g, candidates...)
 	value := func() string { return g.constant(c.kind, g.value(c), false) }
-	switch g.below(14) {
+	switch g.below(17) {
 	case 0, 1:
 		return c.sql + " = " + value()
+	case 13, 14:
+		return c.sql + pick(g, " > ", " >= ", " <> ", " < ") + value()
+	case 15:
+		return "(" + c.sql + pick(g, " >= ", " <= ") + value() + " OR " + c.sql + " IS NULL)"
 	case 2:
 		return c.sql + " IS NOT NULL"
 	case 3:
@@ -255,7 +270,7 @@ func (g *generator) comparison(s *scope) string {
 	case 6:
 		return c.sql + " NOT IN (" + value() + pick(g, "", ", NULL", ", "+value()) + ")"
 	case 7:
-		return c.sql + " BETWEEN " + value() + " AND " + value()
+		return c.sql + pick(g, " BETWEEN ", " BETWEEN SYMMETRIC ", " NOT BETWEEN ") + value() + " AND " + value()
 	case 8:
 		return c.sql + pick(g, " IS DISTINCT FROM ", " IS NOT DISTINCT FROM ") + value()
 	case 9:
@@ -299,7 +314,11 @@ func (g *generator) anyOf(c column) string {
 
 // between compares two columns of a kind.
 func (g *generator) between(s *scope) string {
-	c := pick(g, s.columns("")...)
+	own := s.columns("")
+	if len(own) == 0 {
+		return g.comparison(s)
+	}
+	c := pick(g, own...)
 	others := append(s.columns(c.kind), s.outerColumns(c.kind)...)
 	if !kinds[c.kind].compares || len(others) < 2 {
 		return g.comparison(s)

@@ -19,7 +19,7 @@ func (g *generator) from(outer *scope) (string, *scope) {
 	sql, r := g.relation(s)
 	s.relations = []*relation{r}
 	for more := pick(g, 0, 0, 1, 1, 2); more > 0; more-- {
-		sql = g.join(sql, s, more == 1)
+		sql = part(g, func() string { return g.join(sql, s, more == 1) })
 	}
 	return sql, s
 }
@@ -100,7 +100,7 @@ func commonNames(s *scope, r *relation) (names []string) {
 // equality equates a column on the left with one on the right, preferably the keys
 // of a group; "" if there are none of one kind.
 func (g *generator) equality(s *scope, r *relation) string {
-	var byKey, others []string
+	var byKey, matching, others []string
 	for _, l := range s.relations {
 		if l.table != nil && r.table != nil && len(l.table.key) > 0 && (l.table == r.table || l.table.group != "" && l.table.group == r.table.group) {
 			lk, rk := l.shardKey(), r.shardKey()
@@ -113,19 +113,32 @@ func (g *generator) equality(s *scope, r *relation) string {
 		for _, lc := range l.columns {
 			for _, rc := range r.columns {
 				// A bool or an enum equates too many rows.
-				if lc.kind == rc.kind && kinds[lc.kind].compares && lc.kind != "bool" && lc.kind != "mood" {
-					others = append(others, lc.sql+" = "+rc.sql)
+				if lc.kind != rc.kind || !kinds[lc.kind].compares || lc.kind == "bool" || lc.kind == "mood" {
+					continue
+				}
+				if text := lc.sql + " = " + rc.sql; shareValues(lc, rc) {
+					matching = append(matching, text)
+				} else {
+					others = append(others, text)
 				}
 			}
 		}
 	}
-	if len(byKey) > 0 && (len(others) == 0 || !g.oneIn(3)) {
+	if len(matching) == 0 || g.oneIn(8) {
+		matching = append(matching, others...)
+	}
+	if len(byKey) > 0 && (len(matching) == 0 || !g.oneIn(3)) {
 		return pick(g, byKey...)
 	}
-	if len(others) == 0 {
+	if len(matching) == 0 {
 		return ""
 	}
-	return pick(g, others...)
+	return pick(g, matching...)
+}
+
+// shareValues says whether two columns have a value in common, as far as is known.
+func shareValues(a, b column) bool {
+	return slices.ContainsFunc(a.values, func(v string) bool { return slices.Contains(b.values, v) })
 }
 
 // single is a condition that few rows of a relation meet.
@@ -155,16 +168,20 @@ func (g *generator) relation(before *scope) (string, *relation) {
 	case 15:
 		return g.rowSource(before)
 	}
-	return g.base()
+	return g.base(before)
 }
 
-// base draws a table.
-func (g *generator) base() (string, *relation) {
+// base draws a table, often one of the group of one that stands before it.
+func (g *generator) base(before *scope) (string, *relation) {
 	byName := map[string]*table{}
 	for _, t := range g.tables {
 		byName[t.name] = t
 	}
-	t := byName[pick(g, "customers", "orders", "customers", "orders", "items", "stock", "events", "countries", "kinds", "orders", "stock", "notes", "voids")]
+	t := byName[pick(g, "customers", "orders", "customers", "orders", "items", "stock", "events", "countries", "kinds", "orders", "stock", "notes",
+		"customers", "orders", "items", "voids", "orders", "stock", "events")]
+	if group := before.group(); group != "" && g.oneIn(2) {
+		t = pick(g, slices.DeleteFunc(slices.Clone(g.tables), func(t *table) bool { return t.group != group || t.rows == 0 })...)
+	}
 	r := &relation{table: t, rows: t.rows}
 	name, from := "", ""
 	columns := slices.Clone(t.columns)
@@ -200,6 +217,16 @@ func (g *generator) base() (string, *relation) {
 	}
 	r.columns = columns
 	return from, r
+}
+
+// group is the co-location group of the first table that has one.
+func (s *scope) group() string {
+	for _, r := range s.relations {
+		if r.table != nil && r.table.group != "" {
+			return r.table.group
+		}
+	}
+	return ""
 }
 
 // derived draws a subquery in FROM.
@@ -242,7 +269,7 @@ func (g *generator) cteReference() (string, *relation) {
 func (g *generator) rowSource(before *scope) (string, *relation) {
 	alias := g.name("f")
 	one := func(k kind) *relation {
-		return &relation{alias: alias, rows: 4, columns: []column{{name: "v", sql: alias + ".v", kind: k}}}
+		return &relation{alias: alias, rows: 4, scalar: true, columns: []column{{name: "v", sql: alias + ".v", kind: k}}}
 	}
 	arrays := before.columns("ints")
 	switch form := g.below(6); {
@@ -252,6 +279,7 @@ func (g *generator) rowSource(before *scope) (string, *relation) {
 		return "unnest(" + g.constant("texts", "", true) + ") AS " + alias + " (v)", one("text")
 	case form == 3:
 		r := one("text")
+		r.scalar = false
 		r.columns = append(r.columns, column{name: "n", sql: alias + ".n", kind: "int8"})
 		return "unnest('{b,a,a,NULL}'::text[]) WITH ORDINALITY AS " + alias + " (v, n)", r
 	case form >= 4 && len(arrays) > 0:

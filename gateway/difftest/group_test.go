@@ -16,21 +16,30 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 	groupBy := ""
 	if !g.oneIn(3) {
 		q.rows = max(1, s.rows()/3)
+		sets := g.oneIn(3)
+		// Before version 18, PostgreSQL sometimes takes a constant in grouping sets for
+		// one after the grouping as well, and equal columns for still equal.
+		q.unsorted = sets && equalities.MatchString(from+where)
 		for range 1 + g.below(3) {
-			k, text := g.groupTerm(s)
+			k, text := g.groupTerm(s, sets)
 			if slices.Contains(terms, text) {
 				continue
 			}
 			terms = append(terms, text)
 			after.columns = append(after.columns, column{sql: text, kind: k, local: !isColumn.MatchString(text)})
 		}
-		groupBy = " GROUP BY " + g.groupingSets(terms, after)
+		groupBy = " GROUP BY " + strings.Join(terms, ", ")
+		if sets {
+			groupBy = " GROUP BY " + g.groupingSets(terms, after)
+		}
 	}
 	for range 1 + g.below(3) {
-		k, text := g.aggregate(s)
-		after.columns = append(after.columns, column{sql: text, kind: k, local: true})
+		after.columns = append(after.columns, part(g, func() column {
+			k, text := g.call(pick(g, aggregates...), s, true)
+			return column{sql: text, kind: k, local: true}
+		}))
 	}
-	if !strings.ContainsAny(groupBy, "(") && len(terms) > 0 {
+	if !strings.Contains(groupBy, "(") && len(terms) > 0 {
 		for i := range terms {
 			after.key = append(after.key, i)
 		}
@@ -52,10 +61,13 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 // isColumn matches a reference to a column, which subqueries may use.
 var isColumn = regexp.MustCompile(`^("[^"]*"|[a-z_0-9]+)(\.("[^"]*"|[a-z_0-9]+))+$`)
 
+// equalities matches what may tell the planner that something equals something.
+var equalities = regexp.MustCompile(` (=|IN|USING|NATURAL) `)
+
 // groupTerm draws an expression to group by, with its kind.
-func (g *generator) groupTerm(s *scope) (kind, string) {
+func (g *generator) groupTerm(s *scope, columnsOnly bool) (kind, string) {
 	candidates := slices.DeleteFunc(s.columns(""), func(c column) bool { return !kinds[c.kind].compares })
-	if len(candidates) > 0 && !g.oneIn(3) {
+	if len(candidates) > 0 && (columnsOnly || !g.oneIn(3)) {
 		c := pick(g, candidates...)
 		return c.kind, c.sql
 	}
@@ -66,28 +78,19 @@ func (g *generator) groupTerm(s *scope) (kind, string) {
 	return k, g.fill(pick(g, operations[k]...), k, s, 0)
 }
 
-// groupingSets draws what follows GROUP BY.
+// groupingSets draws grouping sets, for what follows GROUP BY.
 func (g *generator) groupingSets(terms []string, after *relation) string {
 	all := strings.Join(terms, ", ")
-	form := g.below(8)
-	if form < 4 {
-		return all
-	}
 	after.columns = append(after.columns, column{sql: "grouping(" + pick(g, terms...) + ")", kind: "int4", local: true})
-	switch {
-	case form == 4:
+	switch form := g.below(4); {
+	case form == 0:
 		return "ROLLUP (" + all + ")"
-	case form == 5:
+	case form == 1:
 		return "CUBE (" + all + ")"
-	case form == 6 && len(terms) > 1:
+	case form == 2 && len(terms) > 1:
 		return terms[0] + ", ROLLUP (" + strings.Join(terms[1:], ", ") + ")"
 	}
 	return pick(g, "", "DISTINCT ") + "GROUPING SETS ((" + all + "), " + pick(g, "()", "("+terms[0]+")", "(), ("+terms[0]+")") + ")"
-}
-
-// aggregate draws an aggregate over the rows of a scope.
-func (g *generator) aggregate(s *scope) (kind, string) {
-	return g.call(pick(g, aggregates...), s, true)
 }
 
 // call makes the call of an aggregate or a window function.
@@ -96,7 +99,16 @@ func (g *generator) call(a aggregate, s *scope, distinct bool) (kind, string) {
 	if distinct && strings.Contains(a.call, "#") && g.oneIn(4) {
 		word = "DISTINCT "
 	}
-	text := g.fill(strings.Replace(a.call, "#", word, 1), a.kind, s, g.below(2))
+	// An aggregate of columns of a query around it would be that one's.
+	rows := s
+	if !g.oneIn(12) {
+		rows = &scope{relations: s.relations}
+	}
+	text := g.fill(strings.Replace(a.call, "#", word, 1), a.kind, rows, g.below(2))
+	// Of a constant it is answered wrong so far: see the traps.
+	if word != "" && !slices.ContainsFunc(s.columns(""), func(c column) bool { return strings.Contains(text, c.sql) }) {
+		text = strings.Replace(text, word, "", 1)
+	}
 	if !strings.Contains(text, "FILTER") && distinct && g.oneIn(8) {
 		text += " FILTER (WHERE " + g.condition(s) + ")"
 	}

@@ -36,6 +36,8 @@ var kinds = map[kind]kindInfo{
 	// an output.
 	"approx": {"float8", []string{"1"}, false},
 	"text":   {"text", []string{"", "a", "Ada", "sku-1", "zoë", "b%", "O'Neill"}, true},
+	// char is of one length: of different ones, values that are equal look otherwise.
+	"char": {"bpchar(2)", []string{"de", "b", "xx"}, true},
 	// Text with a collation; two different ones can't be compared.
 	"textc":   {"text", []string{"", "Bolt", "nut"}, true},
 	"texticu": {"text", []string{"", "apple", "Äpfel", "zebra"}, true},
@@ -59,7 +61,7 @@ var kinds = map[kind]kindInfo{
 
 // columnKinds are those of columns, and so those that a query may be asked for; the
 // simplest come first.
-var columnKinds = []kind{"int4", "text", "int8", "bool", "num2", "f8", "date", "int2", "big", "num3", "f4", "textc", "texticu", "ts", "tstz", "time", "iv",
+var columnKinds = []kind{"int4", "text", "int8", "bool", "num2", "f8", "date", "int2", "char", "big", "num3", "f4", "textc", "texticu", "ts", "tstz", "time", "iv",
 	"uuid", "bytea", "jsonb", "ints", "texts", "mood"}
 
 // catalog is the type's name in pg_type.
@@ -97,7 +99,9 @@ func kindOf(name, sqlType, collation string) kind {
 		return "f4"
 	case "double precision":
 		return "f8"
-	case "character", "character varying", "text":
+	case "character":
+		return "char"
+	case "character varying", "text":
 		return "text"
 	case "boolean":
 		return "bool"
@@ -124,7 +128,7 @@ func kindOf(name, sqlType, collation string) kind {
 // None may fail for any value: which rows an expression meets is the plan's choice.
 var operations = map[kind][]string{
 	"int2": {"abs({int2})", "({int2} + 1::int2)", "(- {int2})"},
-	"int4": {"({int4} + {int4})", "({int4} - {n})", "length({text})", "({int4} * {n})", "({int4} % 7)", "({int4} / 3)", "abs({int4})", "({int2} * 2)", "({int2}::int4)",
+	"int4": {"({int4} + {int4})", "({int4} - {n})", "length({text})", "({int4} * {n})", "length({char})", "({int4} % 7)", "({int4} / 3)", "abs({int4})", "({int2} * 2)", "({int2}::int4)",
 		"({int2} + {int4})", "cardinality({ints})", "array_length({texts}, 1)", "strpos({text}, 'a')", "octet_length({bytea})", "({ints})[1]", "sign({int4})::int4",
 		"({int4} & 6)", "({int4} | 1)", "({int4} / nullif({int4}, 0))", "mod({int4}, 5)", "({text} = {text})::int4", "ascii({text})", "char_length({textc})",
 		"width_bucket({int4}, ARRAY[0, 10, 50])", "date_part('day', {date})::int4", "num_nulls({text}, {int4}, {date})", "array_position({texts}, 'a')",
@@ -141,7 +145,7 @@ var operations = map[kind][]string{
 	"f4":    {"abs({f4})", "({f4} + {f4})"},
 	"f8":    {"({f8} + {f8})", "abs({f8})", "({f8} / 2)", "({f4}::float8)", "({int4}::float8 + 0.5)", "({f8} - {f4})", "floor({f8} + 0.5) + 0.5"},
 	"text": {"upper({text})", "({text} || {text})", "lower({text})", "coalesce({text}, '?')", "left({text}, {n})", "substr({text}, 2)", "{int4}::text", "concat({text}, {int4}, {bool})",
-		"({textc} COLLATE \"default\")", "({texticu} COLLATE \"default\")", "replace({text}, 'a', 'ä')", "md5({text})", "trim({text})", "{mood}::text", "{date}::text", "{num2}::text",
+		"({textc} COLLATE \"default\")", "({texticu} COLLATE \"default\")", "replace({text}, 'a', 'ä')", "md5({text})", "trim({text})", "{mood}::text", "{char}::text", "({char} || {text})", "{date}::text", "{num2}::text",
 		"{tstz}::text", "{bool}::text", "reverse({text})", "rpad({text}, 5, '.')", "split_part({text}, '-', 2)", "initcap({text})", "format('%s/%s', {text}, {int4})",
 		"to_char({date}, 'YYYY-MM')", "({jsonb} ->> 'a')", "({texts})[1]", "concat_ws('-', {text}, {texticu}, {int8})", "{text}::varchar(3)", "{text}::char(4)::text",
 		"array_to_string({texts}, ',', 'null')", "encode({bytea}, 'hex')", "translate({text}, 'abc', 'xyz')", "regexp_replace({text}, '[aeiou]', '_', 'g')", "{uuid}::text",
@@ -151,9 +155,9 @@ var operations = map[kind][]string{
 	"texticu": {"lower({texticu})", "({text} COLLATE \"en-x-icu\")", "({texticu} || '')", "upper({texticu})"},
 	"bool": {"({int4} = {int4})", "({text} = {text})", "({int4} < {int4})", "(NOT {bool})", "({bool} AND {bool})", "({bool} OR {bool})", "({text} < {text})", "({int8} >= {int8})",
 		"({text} LIKE {pattern})", "({text} ILIKE {pattern})", "({bool} IS TRUE)", "({bool} IS NOT FALSE)", "({bool} IS UNKNOWN)", "({num2} > {num2})", "({f8} <= {f8})",
-		"({date} <> {date})", "({tstz} < {tstz})", "({int4} IS DISTINCT FROM {int4})", "({text} IS NOT DISTINCT FROM {text})", "({int4} BETWEEN {int4} AND {int4})",
-		"({int4} NOT BETWEEN SYMMETRIC {int4} AND {int4})", "({text} IN ({text}, {text}))", "({int4} NOT IN ({int4}, {n}))", "({int4} = ANY ({ints}))", "({text} = ANY ({texts}))",
-		"({int4} <> ALL ({ints}))", "({textc} < {textc})", "({texticu} > {texticu})", "({mood} >= {mood})", "({jsonb} @> {jsonb})", "({jsonb} ? 'a')", "({texts} && {texts})",
+		"({date} <> {date})", "({char} = {char})", "({char} LIKE {pattern})", "({text} = {char}::text)", "({tstz} < {tstz})", "({int4} IS DISTINCT FROM {int4})", "({text} IS NOT DISTINCT FROM {text})", "({int4} BETWEEN {int4} AND {int4})",
+		"({int4} NOT BETWEEN SYMMETRIC {int4} AND {int4})", "({text} IN ({text}, {text}))", "({int4} NOT IN ({int4}, {n}))", "({int4} = ANY ({ints}::int4[]))", "({text} = ANY ({texts}::text[]))",
+		"({int4} <> ALL ({ints}::int4[]))", "({textc} < {textc})", "({texticu} > {texticu})", "({mood} >= {mood})", "({jsonb} @> {jsonb})", "({jsonb} ? 'a')", "({texts} && {texts})",
 		"({ints} @> {ints})", "({ints} = {ints})", "({text} ~ '^[A-Z]')", "({text} !~~ {pattern})", "({text} SIMILAR TO '%(a|b)%')", "({uuid} = {uuid})", "({bytea} < {bytea})",
 		"({time} < {time})", "({iv} > {iv})", "({ts} >= {date})", "(({int4}, {text}) = ({int4}, {text}))", "(({int4}, {text}) < ({int4}, {text}))",
 		"(({text}, {int8}) IN (({text}, {int8}), ({text!}, {int8!})))", "(ROW({int4}, {text}) IS NOT NULL)", "(({int4}, {int4}) IS DISTINCT FROM ({int4}, {int4}))",
@@ -167,11 +171,12 @@ var operations = map[kind][]string{
 	"iv":    {"({time} - {time})", "(- {iv})", "make_interval(hours => {n})"},
 	"uuid":  {"md5({text})::uuid"},
 	"bytea": {"convert_to({text}, 'UTF8')", "({bytea} || {bytea})", "sha256({bytea})", "substr({bytea}, 1, 1)"},
-	"jsonb": {"to_jsonb({text})", "({jsonb} -> 'a')", "jsonb_build_object('k', {int4}, 'l', {text})", "to_jsonb({ints})", "jsonb_build_array({bool}, {text})", "({jsonb} - 'a')",
+	"jsonb": {"to_jsonb({text})", "({jsonb} -> 'a')", "jsonb_build_object('k', {int4}, 'l', {text})", "to_jsonb({ints})", "jsonb_build_array({bool}, {text})",
 		"jsonb_strip_nulls({jsonb})", "to_jsonb({mood})", "(jsonb_build_object('a', {text}) || '{\"b\": 2}')", "jsonb_path_query_array({jsonb}, '$.b[*]')", "to_jsonb({date})"},
 	"json":  {"to_json({text})", "json_build_object('n', {num2}, 'd', {tstz})", "json_build_array({f8}, {uuid})"},
 	"ints":  {"ARRAY[{int4}, {int4}]", "({ints} || {int4})", "array_append({ints}, {int4})", "array_remove({ints}, 1)", "({ints})[1:1]", "array_fill({int4}, ARRAY[{n}])"},
 	"texts": {"ARRAY[{text}, {text}]::text[]", "string_to_array({text}, 'a')", "({texts} || {texts})", "regexp_split_to_array({text}, '[ -]')", "({texts})[2:]"},
+	"char":  {"lower({char})::bpchar(2)", "({text}::bpchar(2))"},
 	"mood":  {"(CASE WHEN {bool} THEN 'happy' ELSE 'sad' END)::mood", "enum_first({mood})", "'ok'::mood"},
 }
 
@@ -196,7 +201,7 @@ var aggregates = []aggregate{
 	{"approx", "avg({f4})"}, {"iv", "avg({iv})"},
 	{"int8", "count(#{int4})"}, {"int8", "count(#{bool})"}, {"int8", "count(#({int4}, {text}))"}, {"int8", "count({f8})"}, {"int8", "count(#{date})"},
 	{"int8", "min({int8})"}, {"big", "max({big})"}, {"int2", "min({int2})"}, {"num2", "max({num2})"}, {"num3", "min({num3})"}, {"f8", "max({f8})"}, {"f4", "min({f4})"},
-	{"text", "min({text})"}, {"textc", "max({textc})"}, {"texticu", "min({texticu})"}, {"date", "min({date})"}, {"ts", "max({ts})"}, {"tstz", "min({tstz})"}, {"time", "max({time})"},
+	{"text", "min({text})"}, {"char", "min({char})"}, {"int8", "count(#{char})"}, {"textc", "max({textc})"}, {"texticu", "min({texticu})"}, {"date", "min({date})"}, {"ts", "max({ts})"}, {"tstz", "min({tstz})"}, {"time", "max({time})"},
 	{"iv", "min({iv})"}, {"mood", "max({mood})"}, {"ints", "max({ints})"}, {"texts", "min({texts})"},
 	{"bool", "bool_and({bool})"}, {"bool", "bool_or({bool})"}, {"bool", "every({bool})"},
 	{"int4", "bit_and({int4})"}, {"int8", "bit_or({int8})"}, {"int2", "bit_xor({int2})"}, {"int4", "bit_xor(#{int4})"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // pair is a PostgreSQL and a gateway with the same rows, and the tally of what was
@@ -18,6 +19,7 @@ type pair struct {
 
 	statements int
 	same       int
+	empty      int            // of these, those without a row
 	errors     map[string]int // by PostgreSQL's own message: the generator's waste
 	skipped    int            // PostgreSQL was not through in time
 	refusals   map[string]int // by reason
@@ -40,11 +42,13 @@ type verdict struct {
 	refusal  string // the message, if the gateway refused it
 	failure  string // PostgreSQL's message, if it fails as well
 	skipped  bool
+	empty    bool // the answer has no rows
 }
 
-// compare runs a statement on both in all modes.
+// compare runs a statement on both in all modes, or the first if it is slow.
 func (p *pair) compare(t fatalist, st *statement) (v verdict) {
 	for _, m := range modes {
+		began := time.Now()
 		var want, got answer
 		var wg sync.WaitGroup
 		wg.Go(func() { want = p.plain.run(t, m, st) })
@@ -65,14 +69,15 @@ func (p *pair) compare(t fatalist, st *statement) (v verdict) {
 		case want.code != "":
 			v.failure = want.code + " " + want.message
 		default:
-			if kind, detail := difference(m, st, want, got); kind != "" {
+			if kind, detail := p.difference(t, m, st, want, got); kind != "" {
 				v.mismatch = &mismatch{kind, m, detail}
 			}
+			v.empty = len(want.rows) == 0
 		}
 		if got.code != "" && v.mismatch == nil {
 			v.mismatch = p.usable(t, m, got)
 		}
-		if v.mismatch != nil {
+		if v.mismatch != nil || time.Since(began) > slow {
 			return v
 		}
 	}
@@ -112,6 +117,9 @@ func (p *pair) count(v verdict) {
 		p.refusals[p.reason(v.refusal)]++
 	case v.mismatch == nil:
 		p.same++
+		if v.empty {
+			p.empty++
+		}
 	}
 }
 
@@ -141,8 +149,8 @@ func (p *pair) refusedShare() float64 {
 // report prints the tally.
 func (p *pair) report(t *testing.T) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d statements: %d with equal answers, %d with equal errors, %d too slow for PostgreSQL, %.1f%% refused:\n",
-		p.statements, p.same, sum(p.errors), p.skipped, 100*p.refusedShare())
+	fmt.Fprintf(&b, "%d statements: %d with equal answers (%d without rows), %d with equal errors, %d too slow for PostgreSQL, %.1f%% refused:\n",
+		p.statements, p.same, p.empty, sum(p.errors), p.skipped, 100*p.refusedShare())
 	p.table(&b, p.refusals, len(p.refusals))
 	if len(p.errors) > 0 {
 		b.WriteString("errors of PostgreSQL's:\n")

@@ -20,18 +20,19 @@ type query struct {
 	scope *scope
 	// prefix is what an ORDER BY has to begin with, because of DISTINCT ON.
 	prefix []string
-	// lockable says that FOR UPDATE may follow.
-	lockable bool
+	// lockable says that FOR UPDATE may follow, unsorted that ORDER BY may not.
+	lockable, unsorted bool
 }
 
 // draw draws a statement.
 func draw(t *rapid.T, tables []*table) *statement {
 	g := &generator{t: t, tables: tables, used: map[string]bool{}}
+	g.nested = pick(g, 0, 0, 1, 2, 4)
 	with := ""
-	if g.oneIn(6) {
-		with = g.with()
+	if g.canNest() && g.oneIn(4) {
+		with = part(g, g.with)
 	}
-	q := g.top()
+	q := part(g, g.top)
 	st := &statement{text: with + q.sql, listed: q.listed, sorted: q.sorted}
 	for i, c := range q.columns {
 		if c.kind == "approx" {
@@ -40,6 +41,9 @@ func draw(t *rapid.T, tables []*table) *statement {
 	}
 	st.keepUsed(g.params)
 	st.inBlock = g.oneIn(8)
+	if g.oneIn(24) {
+		st.portion = 1 + g.below(12)
+	}
 	return st
 }
 
@@ -55,13 +59,17 @@ func (g *generator) top() *query {
 }
 
 // canNest says whether another subquery may be drawn.
-func (g *generator) canNest() bool { return g.depth < 2 && g.nested < 4 }
+func (g *generator) canNest() bool { return g.depth < 2 && g.nested > 0 }
 
 // subquery draws a query inside another one that gives these kinds, or any. limits
 // says that it may have ORDER BY and LIMIT.
 func (g *generator) subquery(outer *scope, want []kind, limits bool) *query {
+	return part(g, func() *query { return g.nestedQuery(outer, want, limits) })
+}
+
+func (g *generator) nestedQuery(outer *scope, want []kind, limits bool) *query {
 	g.depth++
-	g.nested++
+	g.nested--
 	defer func() { g.depth-- }()
 	with := ""
 	if g.oneIn(16) && g.canNest() {
@@ -154,8 +162,8 @@ func (g *generator) where(s *scope) string {
 			}
 		}
 	}
-	for range pick(g, 0, 1, 1, 2) {
-		parts = append(parts, g.condition(s))
+	for range pick(g, 0, 1, 1, 0, 2) {
+		parts = append(parts, part(g, func() string { return g.condition(s) }))
 	}
 	if len(parts) == 0 {
 		return ""
@@ -172,18 +180,18 @@ func (g *generator) list(q *query, s *scope, want []kind, plain bool) string {
 	}
 	var items []string
 	for i := range n {
-		var k kind
-		var text string
-		switch {
-		case want != nil:
-			k = want[i]
-			text = g.expression(k, s, 2)
-		case !plain && g.oneIn(2):
-			k, text = g.window(s)
-		default:
-			k, text = g.item(s)
-		}
-		items = append(items, g.named(q, k, text))
+		items = append(items, part(g, func() string {
+			switch {
+			case want != nil:
+				return g.named(q, want[i], g.expression(want[i], s, 2))
+			case !plain && g.oneIn(2):
+				k, text := g.window(s)
+				q.lockable = false
+				return g.named(q, k, text)
+			}
+			k, text := g.item(s)
+			return g.named(q, k, text)
+		}))
 	}
 	return strings.Join(items, ", ")
 }
@@ -205,9 +213,10 @@ func (g *generator) named(q *query, k kind, text string) string {
 // item draws any expression for a select list.
 func (g *generator) item(s *scope) (kind, string) {
 	all := s.columns("")
-	if len(all) > 0 && g.oneIn(2) {
-		c := pick(g, all...)
-		return c.kind, c.sql
+	if len(all) > 0 {
+		if c := pick(g, all...); c.kind == "other" || c.kind == "approx" || !g.oneIn(2) {
+			return c.kind, c.sql
+		}
 	}
 	if g.oneIn(12) {
 		if k, text := g.row(s); text != "" {
@@ -216,7 +225,7 @@ func (g *generator) item(s *scope) (kind, string) {
 	}
 	k := pick(g, columnKinds...)
 	if len(all) > 0 && g.oneIn(2) {
-		k = pick(g, all...).kind
+		k = g.comparable(s)
 	}
 	if g.oneIn(20) {
 		k = pick[kind](g, "json", "ratio", "num0")
@@ -228,7 +237,7 @@ func (g *generator) item(s *scope) (kind, string) {
 func (g *generator) row(s *scope) (kind, string) {
 	r := pick(g, s.relations...)
 	approximate := slices.ContainsFunc(r.columns, func(c column) bool { return c.kind == "approx" })
-	if r.alias == "" || strings.Contains(r.alias, ".") || approximate {
+	if r.alias == "" || r.scalar || strings.Contains(r.alias, ".") || approximate {
 		return "", ""
 	}
 	switch g.below(5) {
@@ -275,8 +284,8 @@ func (g *generator) distinct(from, where string, s *scope, want []kind) *query {
 
 // comparable draws a kind that compares, mostly one that there are columns of.
 func (g *generator) comparable(s *scope) kind {
-	for _, c := range []column{pick(g, s.columns("")...)} {
-		if kinds[c.kind].compares && !g.oneIn(4) {
+	if own := s.columns(""); len(own) > 0 {
+		if c := pick(g, own...); kinds[c.kind].compares && !g.oneIn(4) {
 			return c.kind
 		}
 	}
@@ -330,11 +339,12 @@ func (g *generator) setOperation(outer *scope, want []kind) *query {
 		}
 	}
 	g.depth++
-	g.nested++
-	left, right := g.branch(outer, want), g.branch(outer, want)
+	g.nested--
+	branch := func() *query { return g.branch(outer, want) }
+	left, right := part(g, branch), part(g, branch)
 	g.depth--
 	q := &query{columns: left.columns, rows: left.rows + right.rows}
-	q.sql = left.sql + pick(g, " UNION ALL ", " UNION ALL ", " UNION ", " INTERSECT ", " EXCEPT ", " INTERSECT ALL ", " EXCEPT ALL ") + right.sql
+	q.sql = left.sql + pick(g, " UNION ALL ", " UNION ALL ", " UNION ", " INTERSECT ", " EXCEPT ", " UNION ", " INTERSECT ALL ", " EXCEPT ALL ") + right.sql
 	if g.oneIn(6) && g.canNest() {
 		q.sql = "(" + q.sql + ")" + pick(g, " UNION ALL ", " EXCEPT ", " UNION ") + g.branch(outer, want).sql
 	}

@@ -21,6 +21,8 @@ type statement struct {
 	approximate []int
 	// inBlock runs it in a transaction block.
 	inBlock bool
+	// portion is how many rows the extended protocol asks for at a time; 0 is all.
+	portion int
 }
 
 // param is a parameter. Simple queries have a literal in its place.
@@ -92,6 +94,9 @@ func (st *statement) String() string {
 			typ = kinds[p.kind].name
 		}
 		s += fmt.Sprintf("\n  $%d = %s (%s)", i+1, quote(p.value), typ)
+	}
+	if st.portion > 0 {
+		s += fmt.Sprintf("\n  %d rows at a time in the extended protocol", st.portion)
 	}
 	if st.inBlock {
 		s += "\n  in a transaction block"

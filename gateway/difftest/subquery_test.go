@@ -9,7 +9,7 @@ import (
 // scalar draws a subquery that gives one value of a kind.
 func (g *generator) scalar(k kind, s *scope) string {
 	g.depth++
-	g.nested++
+	g.nested--
 	defer func() { g.depth-- }()
 	if g.oneIn(12) {
 		return "(SELECT " + g.expression(k, &scope{outer: s}, 1) + ")"
@@ -55,24 +55,22 @@ func (g *generator) with() string {
 	recursive := ""
 	for range 1 + g.below(2) {
 		name := g.name("q")
-		if g.oneIn(4) {
-			recursive = "RECURSIVE "
-			sql, r := g.recursion(name)
-			parts = append(parts, sql)
-			g.ctes = append(g.ctes, r)
-			continue
-		}
-		q := g.subquery(nil, nil, true)
-		parts = append(parts, name+" AS "+pick(g, "", "", "MATERIALIZED ", "NOT MATERIALIZED ")+"("+q.sql+")")
-		r := q.relation(name)
-		g.ctes = append(g.ctes, r)
+		parts = append(parts, part(g, func() string {
+			if g.oneIn(4) {
+				recursive = "RECURSIVE "
+				return g.recursion(name)
+			}
+			q := g.subquery(nil, nil, true)
+			g.ctes = append(g.ctes, q.relation(name))
+			return name + " AS " + pick(g, "", "", "MATERIALIZED ", "NOT MATERIALIZED ") + "(" + q.sql + ")"
+		}))
 	}
 	return "WITH " + recursive + strings.Join(parts, ", ") + " "
 }
 
 // recursion draws a WITH query that refers to itself, and ends.
-func (g *generator) recursion(name string) (string, *relation) {
-	r := &relation{alias: name, rows: 20, columns: []column{{name: "id", kind: "int8"}, {name: "n", kind: "int4"}}}
+func (g *generator) recursion(name string) string {
+	g.ctes = append(g.ctes, &relation{alias: name, rows: 20, columns: []column{{name: "id", kind: "int8"}, {name: "n", kind: "int4"}}})
 	union := pick(g, " UNION ALL ", " UNION ")
 	var first, next string
 	switch g.below(4) {
@@ -88,5 +86,5 @@ func (g *generator) recursion(name string) (string, *relation) {
 		first = "SELECT o.customer_id, 1 FROM orders o WHERE o.qty > 2"
 		next = "SELECT r.id + 1, r.n + 1 FROM " + name + " r WHERE r.n < 4 AND EXISTS (SELECT 1 FROM customers c WHERE c.id = r.id)"
 	}
-	return name + " (id, n) AS (" + first + union + next + ")", r
+	return name + " (id, n) AS (" + first + union + next + ")"
 }
