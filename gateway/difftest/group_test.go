@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,8 +30,12 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 			after.columns = append(after.columns, column{sql: text, kind: k, local: !isColumn.MatchString(text)})
 		}
 		groupBy = " GROUP BY " + strings.Join(terms, ", ")
+		for i := range terms {
+			after.key = append(after.key, i)
+		}
 		if sets {
 			groupBy = " GROUP BY " + g.groupingSets(terms, after)
+			after.key = nil // a set may give the same as another
 		}
 	}
 	for range 1 + g.below(3) {
@@ -39,23 +44,37 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 			return column{sql: text, kind: k, local: true}
 		}))
 	}
-	if !strings.Contains(groupBy, "(") && len(terms) > 0 {
-		for i := range terms {
-			after.key = append(after.key, i)
-		}
-	}
 	inner := &scope{relations: []*relation{after}, outer: s.outer}
 	having := ""
 	if g.oneIn(4) {
 		having = " HAVING " + g.condition(inner)
 	}
 	q.scope = inner
-	list := g.list(q, inner, want, !g.oneIn(8))
+	first := ""
+	if len(terms) > 0 && len(after.key) > 0 && want == nil && g.oneIn(4) {
+		first, groupBy = g.groupByPlace(q, after.columns[:len(terms)])
+	}
+	list := first + g.list(q, inner, want, !g.oneIn(8))
 	if groupBy == "" && having == "" && !slices.ContainsFunc(after.columns, func(c column) bool { return strings.Contains(list, c.sql) }) {
 		groupBy = " GROUP BY ()"
 	}
 	q.sql = "SELECT " + list + " FROM " + from + where + groupBy + having
 	return q
+}
+
+// groupByPlace puts what is grouped by at the beginning of the select list, and refers
+// to it from GROUP BY by number or by name.
+func (g *generator) groupByPlace(q *query, terms []column) (list, groupBy string) {
+	var places []string
+	for i, c := range terms {
+		list += g.named(q, c.kind, c.sql) + ", "
+		place := fmt.Sprint(i + 1)
+		if name := q.columns[i].name; name != "" && g.oneIn(2) {
+			place = name
+		}
+		places = append(places, place)
+	}
+	return list, " GROUP BY " + strings.Join(places, ", ")
 }
 
 // isColumn matches a reference to a column, which subqueries may use.
