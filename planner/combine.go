@@ -710,7 +710,9 @@ func (s *source) addPartial(q SQL) int {
 	return len(s.exprs) - 1
 }
 
-func columnName(i int) string { return "c" + strconv.Itoa(i+1) }
+// columnName is a name that the client is not likely to have used: in GROUP BY, a name
+// alone is that of a column of FROM before that of an output column.
+func columnName(i int) string { return "shardgate_" + strconv.Itoa(i+1) }
 
 // name is the name by which the final statement knows a source. Its number comes from
 // the first table's place in the text, since the part's is not known yet.
