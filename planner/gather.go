@@ -273,6 +273,9 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	}
 	var list []string
 	for _, c := range p.Columns {
+		if col := &t.Columns[t.Column(c)]; col.ownOIDs() {
+			return Part{}, unsupported("values of column \""+c+"\" of "+t.String()+" are OIDs of its shard, and can't be brought to another one", "Cast the column to text in a statement of its own.")
+		}
 		list = append(list, QuoteIdent(c))
 		p.Plain = p.Plain && t.Columns[t.Column(c)].plain()
 	}
@@ -288,6 +291,13 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 // plain says whether a column's values mean the same when they travel in an array:
 // a scalar type of PostgreSQL's own, and no collation but the type's.
 func (c *Column) plain() bool { return c.Scalar && !c.Collated }
+
+// ownOIDs says whether a column's values are OIDs of a server's objects: regproc,
+// regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary,
+// regnamespace, regrole, regcollation.
+func (c *Column) ownOIDs() bool {
+	return slices.Contains([]uint32{24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191}, c.Type)
+}
 
 // replaceRelation puts a part in the place of a relation's name.
 func (a *analysis) replaceRelation(edits []edit, u use, part int) ([]edit, bool) {
