@@ -14,6 +14,9 @@ import (
 // own to run, with all of its rows at hand.
 type Gather struct {
 	Parts []Part
+	// Inside says that the final statement may change rows, by a function, and so has
+	// to run in the client's transaction: its rows travel as arrays, however many.
+	Inside bool
 	// Clock says that the time of the transaction is a part of the statements.
 	Clock bool
 	// Final is the client's statement with the parts in the place of its relations.
@@ -80,6 +83,9 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 		if out := g.plan(n); out != nil {
 			return out, nil
 		}
+		if g.refusal != nil {
+			why = g.refusal
+		}
 	}
 	return nil, why
 }
@@ -93,12 +99,17 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			return nil
 		}
 	}
-	out := &Gather{Clock: len(a.clocks) > 0}
+	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.changes}
 	var ok bool
 	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
 		return nil
 	}
 	for _, p := range g.parts {
+		if out.Inside && !p.Plain {
+			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types or collations of the user's",
+				"Declare the function STABLE or IMMUTABLE if it changes nothing.")
+			return nil
+		}
 		out.Parts = append(out.Parts, *p)
 	}
 	if len(out.Parts) == 0 || !a.reads(out) {
@@ -187,9 +198,6 @@ func (a *analysis) notGathered() *Refusal {
 		return unknownFunction(a.unknown)
 	case a.shardOwn != "":
 		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
-	case a.changes:
-		return unsupported("a function that may change rows can't be called in a query whose rows have to be brought together yet",
-			"Declare the function STABLE or IMMUTABLE if it changes nothing.")
 	case a.tokens() == nil:
 		return unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
 	}

@@ -16,6 +16,10 @@ import (
 // its catalog.
 const inlineBytes = 64 << 10
 
+// insideBytes bounds the rows of a final statement that has to run in the client's
+// transaction, where temporary tables can't be made.
+const insideBytes = 32 << 20
+
 // analyzeRows is how many rows of a temporary table make it worth to let PostgreSQL
 // count what is in it, before it plans the final statement.
 const analyzeRows = 500
@@ -23,6 +27,8 @@ const analyzeRows = 500
 // Gathering are the rows of a planner.Gather while they are brought together.
 type Gathering struct {
 	Parts []GatheredPart
+	// Inside is the plan's.
+	Inside bool
 	// LimitBytes bounds the rows of all parts.
 	LimitBytes int64
 	// Open gets a connection for temporary tables that nobody else uses, in a
@@ -51,7 +57,7 @@ type GatheredPart struct {
 
 // NewGathering makes a Gathering of a plan's parts.
 func NewGathering(plan *planner.Gather) *Gathering {
-	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts))}
+	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), Inside: plan.Inside}
 	for i := range g.Parts {
 		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
 	}
@@ -68,6 +74,14 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement needs in one place are more than %d bytes", p.g.LimitBytes).
 			WithDetail("The limit was reached by rows of %s.", p.plan.Table).
 			WithHint("Make limits.gather_bytes larger, or let the statement need fewer rows: by conditions, by joins over the keys of co-located tables, or by a reference table.")
+	}
+	if p.g.Inside {
+		if p.g.bytes > insideBytes || !p.inlines() {
+			return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that calls a function which may change rows needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
+				WithHint("Declare the function STABLE or IMMUTABLE if it changes nothing.")
+		}
+		p.rows = append(p.rows, body...)
+		return nil
 	}
 	if p.table == "" && p.g.bytes <= inlineBytes && p.inlines() {
 		p.rows = append(p.rows, body...)
@@ -185,7 +199,7 @@ func asLost(err error) *wire.Error {
 
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
-	if p.table == "" && !p.inlines() {
+	if p.table == "" && !p.inlines() && !p.g.Inside {
 		if e := p.spill(); e != nil {
 			return e
 		}

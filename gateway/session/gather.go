@@ -21,6 +21,8 @@ type gathering struct {
 	prep  *prepared
 	bind  *wire.Bind
 	types []uint32 // of the parameters
+	// taints says that the final statement may leave state on its connection.
+	taints bool
 	// hold keeps the CommandComplete from the client: s.run.Tag has it.
 	hold bool
 	// conn gets the connection to a shard on which the statement reads there. used
@@ -229,6 +231,7 @@ func (s *Session) final(g *gathering) error {
 	if c == nil {
 		c, _ = g.on(s.host.Home) // it was used before
 	}
+	c.Tainted = c.Tainted || g.taints
 	parts := exec.NewPartArrays(g.Gathering, g.types)
 	sql := g.plan.Final.Append(nil, g.text, g.lits, parts)
 	var formats []int16
@@ -290,7 +293,7 @@ func (s *Session) endScratch(c *pool.Conn) {
 
 // gatherQuery answers a simple Query.
 func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{plan: plan, text: text, lits: lits, hold: hold}
+	g := &gathering{plan: plan, text: text, lits: lits, hold: hold, taints: st.Taints}
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes) }
 		return s.gather(g)
@@ -329,7 +332,7 @@ func (s *Session) executeGather(st *step) error {
 	}
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = p.prep.text, p.prep.lits, &bind, s.asciiOnly()
-	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(),
+	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
 		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes) }}
 	return s.gather(g)
 }
