@@ -36,6 +36,7 @@ type analysis struct {
 	taints       bool
 	volatile     bool // a volatile function is called
 	clock        string
+	stable       string // a STABLE function of the user's, which may read the clock
 	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
 	home         string // a function that has to run on the home shard, such as nextval
 	hold         bool   // a session-level advisory lock

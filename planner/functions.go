@@ -95,7 +95,7 @@ func (a *analysis) called(name string) {
 		case Volatile:
 			a.writes, a.changes, a.taints = true, true, true
 		case Stable:
-			a.shardOwn = name + "()" // it may read the clock
+			a.stable = name + "()" // it may read the clock
 		}
 	}
 }

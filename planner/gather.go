@@ -14,14 +14,23 @@ import (
 // own to run, with all of its rows at hand.
 type Gather struct {
 	Parts []Part
-	// Inside says that the final statement may change rows, by a function, and so has
-	// to run in the client's transaction: its rows travel as arrays, however many.
-	Inside bool
+	// Inside says when the final statement has to run in the client's transaction: its
+	// rows travel as arrays then, however many.
+	Inside Inside
 	// Clock says that the time of the transaction is a part of the statements.
 	Clock bool
 	// Final is the client's statement with the parts in the place of its relations.
 	Final SQL
 }
+
+// Inside says when a final statement has to run in the client's transaction.
+type Inside uint8
+
+const (
+	Anywhere Inside = iota
+	InBlock         // if there is a block: a function may ask for its time
+	Always          // a function may change rows
+)
 
 // Part is a relation that a Gather reads: the rows that a query gives on its shards.
 type Part struct {
@@ -99,13 +108,13 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			return nil
 		}
 	}
-	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.changes}
+	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.inside()}
 	var ok bool
 	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
 		return nil
 	}
 	for _, p := range g.parts {
-		if out.Inside && !p.Plain {
+		if out.Inside == Always && !p.Plain {
 			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types or collations of the user's",
 				"Declare the function STABLE or IMMUTABLE if it changes nothing.")
 			return nil
@@ -116,6 +125,16 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		return nil
 	}
 	return out
+}
+
+func (a *analysis) inside() Inside {
+	switch {
+	case a.changes:
+		return Always
+	case a.stable != "":
+		return InBlock
+	}
+	return Anywhere
 }
 
 // block plans a SELECT and those inside it.

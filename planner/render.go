@@ -264,7 +264,7 @@ func (k ControlKind) String() string {
 }
 
 func (r *renderer) gather(g *Gather) {
-	r.line("Gather%s", when(g.Inside, ", inside the transaction"))
+	r.line("Gather%s", [...]string{"", ", inside a block", ", inside the transaction"}[g.Inside])
 	r.below(func() {
 		for i := range g.Parts {
 			p := &g.Parts[i]

@@ -162,6 +162,8 @@ func (a *analysis) multi() *Refusal {
 		return unknownFunction(a.unknown)
 	case a.clock != "":
 		return unsupported(a.clock+" would give another time on each shard", "Pass the time as a parameter.")
+	case a.stable != "":
+		return unsupported(a.stable+" may have another value on each shard", "Declare it IMMUTABLE if it reads neither tables nor the time.")
 	case a.shardOwn != "":
 		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
 	case a.unstable != "":

@@ -27,7 +27,7 @@ const analyzeRows = 500
 // Gathering are the rows of a planner.Gather while they are brought together.
 type Gathering struct {
 	Parts []GatheredPart
-	// Inside is the plan's.
+	// Inside says that no temporary tables can be used.
 	Inside bool
 	// LimitBytes bounds the rows of all parts.
 	LimitBytes int64
@@ -57,7 +57,7 @@ type GatheredPart struct {
 
 // NewGathering makes a Gathering of a plan's parts.
 func NewGathering(plan *planner.Gather) *Gathering {
-	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), Inside: plan.Inside}
+	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts))}
 	for i := range g.Parts {
 		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
 	}
@@ -77,8 +77,8 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 	}
 	if p.g.Inside {
 		if p.g.bytes > insideBytes || !p.inlines() {
-			return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that calls a function which may change rows needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
-				WithHint("Declare the function STABLE or IMMUTABLE if it changes nothing.")
+			return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that calls a function of the user's needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
+				WithHint("Declare the function IMMUTABLE, or STABLE outside a transaction block, if it changes nothing.")
 		}
 		p.rows = append(p.rows, body...)
 		return nil
