@@ -47,6 +47,10 @@ type renderer struct {
 	depth int
 	text  []byte // that the plan was made for, if it is known
 	lits  []sqltext.Literal
+	// For EXPLAIN: see RenderExplained.
+	explained bool
+	parts     [][]string
+	final     []string
 }
 
 func (r *renderer) line(format string, args ...any) {
@@ -81,6 +85,8 @@ func (r *renderer) node(n Node) {
 		r.split(n)
 	case *Gather:
 		r.gather(n)
+	case *Explain:
+		r.explain(n)
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {
@@ -122,9 +128,12 @@ func (r *renderer) route(n *Route) {
 
 func (r *renderer) split(n *Split) {
 	r.line("Split %s%s", n.Table, when(n.KeepsOrder, ", keeps order"))
+	if r.explained {
+		return // where each row begins and ends is of no use to anybody
+	}
 	r.below(func() {
 		for _, row := range n.Rows {
-			r.line("row %s to %s: %s%s", anchor(row.Start), anchor(row.End), tuple(row.Key), paramList(row.Params))
+			r.line("row %s to %s: %s%s", anchor(row.Start), anchor(row.End), tuple(row.Key, Value.String), paramList(row.Params))
 		}
 		r.line("head to %s, tail from %s%s", anchor(n.HeadEnd), anchor(n.TailStart), paramList(n.TailParams))
 	})
@@ -146,7 +155,7 @@ func (r *renderer) control(c *Control) {
 
 func (r *renderer) pins(pins []Pin) {
 	for i := range pins {
-		r.line("pin %s", &pins[i])
+		r.line("pin %s", pins[i].condition(r.value))
 	}
 }
 
@@ -182,18 +191,21 @@ func (r *renderer) flags(s *Statement) {
 }
 
 // String renders a pin as the condition that it stands for.
-func (p *Pin) String() string {
+func (p *Pin) String() string { return p.condition(Value.String) }
+
+// condition renders a pin, with its values as show writes them.
+func (p *Pin) condition(show func(Value) string) string {
 	var columns []string
 	for _, n := range p.Table.Key.Columns {
 		columns = append(columns, p.Table.Columns[n].Name)
 	}
 	left := fmt.Sprintf("%s (%s) as %s", p.Table, strings.Join(columns, ", "), typeList(p.Types))
 	if p.Array != nil {
-		return left + " = any " + p.Array.String()
+		return left + " = any " + show(*p.Array)
 	}
 	var keys []string
 	for _, k := range p.Keys {
-		keys = append(keys, tuple(k))
+		keys = append(keys, tuple(k, show))
 	}
 	return left + " = " + strings.Join(keys, " or ")
 }
@@ -219,10 +231,10 @@ func (v Value) String() string {
 	return out
 }
 
-func tuple(values []Value) string {
+func tuple(values []Value, show func(Value) string) string {
 	var out []string
 	for _, v := range values {
-		out = append(out, v.String())
+		out = append(out, show(v))
 	}
 	return "(" + strings.Join(out, ", ") + ")"
 }
@@ -274,9 +286,13 @@ func (r *renderer) gather(g *Gather) {
 				if len(p.Index) > 0 {
 					r.line("index on %s", strings.Join(p.Index, ", "))
 				}
+				if i < len(r.parts) {
+					r.notes(r.parts[i])
+				}
 			})
 		}
 		r.line("final: %s", r.sql(g.Final))
+		r.below(func() { r.notes(r.final) })
 	})
 }
 

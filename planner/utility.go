@@ -245,21 +245,6 @@ func (a *analysis) discard(d *pg.DiscardStmt) *Statement {
 	}
 }
 
-// explain plans EXPLAIN of what runs on one shard.
-func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
-	st := a.statement(e.Query)
-	switch node := st.Node.(type) {
-	case *Route:
-		node.Else = nil
-		if node.Refusal == nil {
-			node.Refusal = unsupported("EXPLAIN of a statement that runs on several shards is not supported yet", "Pin the tables to one key.")
-		}
-	default:
-		refuse(unsupported("EXPLAIN of a statement that runs on several shards is not supported yet", "Pin the tables to one key."))
-	}
-	return st
-}
-
 // declare plans DECLARE CURSOR for a query that runs on one shard.
 func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 	const cursorOptHold = 0x0020 // parsenodes.h

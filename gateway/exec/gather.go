@@ -52,6 +52,7 @@ type GatheredPart struct {
 	types []uint32
 	rows  []byte // as in DataRow, one behind the other
 	count int64
+	bytes int64
 	table string // the temporary table, once there is one
 }
 
@@ -67,9 +68,13 @@ func NewGathering(plan *planner.Gather) *Gathering {
 // Types is a Sink's.
 func (p *GatheredPart) Types(oids []uint32) { p.types = oids }
 
+// Size is how many rows have come, and their bytes.
+func (p *GatheredPart) Size() (rows, bytes int64) { return p.count, p.bytes }
+
 // Row is a Sink's. The first rows are kept; when they are many, all go to a table.
 func (p *GatheredPart) Row(body []byte) *wire.Error {
 	p.count++
+	p.bytes += int64(len(body))
 	if p.g.bytes += int64(len(body)); p.g.bytes > p.g.LimitBytes {
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement needs in one place are more than %d bytes", p.g.LimitBytes).
 			WithDetail("The limit was reached by rows of %s.", p.plan.Table).

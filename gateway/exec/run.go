@@ -66,6 +66,8 @@ type Op struct {
 
 	// Done is called after the answers have come without an error.
 	Done func()
+	// Each is called after the answer of each of Conns.
+	Each func(i int)
 	// Rows gets the rows of a Hidden query.
 	Rows *pool.Result
 	// Into gets the rows of a Hidden operation, and by a Describe before it their
@@ -313,6 +315,9 @@ func (r *Runner) collectAll(op *Op) {
 		}
 		if !ended[i] && r.answer(op, c, i, false) == copying {
 			copies++
+		}
+		if op.Each != nil && r.Failed == nil {
+			op.Each(i)
 		}
 	}
 	if copies > 0 {

@@ -74,6 +74,8 @@ func readsHome(node planner.Node) bool {
 	switch n := node.(type) {
 	case *planner.Route:
 		return n.Place == planner.Home
+	case *planner.Explain:
+		return readsHome(n.Of.Node)
 	case *planner.Gather:
 		return slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
 	}
@@ -247,8 +249,11 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 // emitExecute executes a portal.
 func (s *Session) emitExecute(st *step) error {
 	p := st.portal
-	if _, ok := p.node.(*planner.Gather); ok {
+	switch p.node.(type) {
+	case *planner.Gather:
 		return s.executeGather(st)
+	case *planner.Explain:
+		return s.executeExplain(st)
 	}
 	if s.tx != nil && p.prep.st.NoTransaction {
 		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))

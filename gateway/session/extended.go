@@ -225,7 +225,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 					return -1, false
 				}
 			}
-			if len(st.portal.shards) > 1 {
+			if len(st.portal.shards) > 1 || severalRuns(st.portal.node) {
 				shards = 2
 			} else if single < 0 || single != st.portal.shards[0] {
 				single = st.portal.shards[0]
@@ -241,6 +241,17 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		return -1, !writes
 	}
 	return single, true
+}
+
+// severalRuns says whether a plan is executed in more than one exchange with shards,
+// and maybe on more of them than it is bound on. What comes before it in a batch is
+// ended then, and may not be committed by that.
+func severalRuns(node planner.Node) bool {
+	switch node.(type) {
+	case *planner.Gather, *planner.Explain:
+		return true
+	}
+	return false
 }
 
 // nothingBound says that a segment has no portal on a shard, so that it can't

@@ -29,6 +29,8 @@ type gathering struct {
 	// are those that it has given.
 	conn func(shard int) (*pool.Conn, error)
 	used []*pool.Conn
+	// explain is the EXPLAIN that runs it, and gets the answer; nil if there is none.
+	explain *explaining
 }
 
 // gatherPortal is the name of the gateway's own portals.
@@ -87,7 +89,7 @@ func (s *Session) fetch(g *gathering) error {
 		home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
 		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
 		s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home})
+		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil})
 		s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
 	}
 	for i := range g.Parts {
@@ -118,7 +120,11 @@ func (s *Session) fetch(g *gathering) error {
 		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
-		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Done: func() {
+		var each func(int)
+		if g.explain != nil {
+			each = g.explain.gathered(i, conns)
+		}
+		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Each: each, Done: func() {
 			if e := g.Parts[i].End(); e != nil {
 				s.run.Fail(e)
 			}
@@ -234,11 +240,16 @@ func (s *Session) final(g *gathering) error {
 	}
 	c.Tainted = c.Tainted || g.taints
 	parts := exec.NewPartArrays(g.Gathering, g.types)
-	sql := g.plan.Final.Append(nil, g.text, g.lits, parts)
+	op := exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold}
+	var sql []byte
 	var formats []int16
-	if g.bind != nil {
+	if x := g.explain; x != nil {
+		sql = append(sql, x.Head...)
+		op.Hidden, op.Rows = true, &x.final.tasks[0].plan
+	} else if g.bind != nil {
 		formats = g.bind.ResultFormats
 	}
+	sql = g.plan.Final.Append(sql, g.text, g.lits, parts)
 	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
 	c.Unnamed = 0
 	s.sendBind(c, g, parts.Arrays, formats)
@@ -248,7 +259,7 @@ func (s *Session) final(g *gathering) error {
 	c.Ready++
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold})
+	s.run.Add(op)
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	return s.run.Run(false)

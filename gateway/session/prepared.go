@@ -47,7 +47,8 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
-	bind    []byte        // the Bind's body, of a Gather
+	bind    []byte        // the Bind's body, of a Gather or an Explain
+	lines   [][]byte      // of an Explain, that are yet to be sent
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated

@@ -228,8 +228,12 @@ func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
 // outside runs a statement on several shards outside a transaction block: it
 // only reads, or it can't be in one.
 func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, frame []byte) error {
-	if g, ok := node.(*planner.Gather); ok {
-		return s.gatherQuery(st, g, text, lits, false)
+	switch n := node.(type) {
+	case *planner.Gather:
+		return s.gatherQuery(st, n, text, lits, false)
+	case *planner.Explain:
+		_, err := s.explainQuery(n, text, lits, false)
+		return err
 	}
 	var conns []*pool.Conn
 	defer func() {
@@ -376,9 +380,12 @@ func firstWord(text []byte) string {
 
 // runInBlock sends a statement to its shards inside the block.
 func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
-	if g, ok := node.(*planner.Gather); ok {
-		err := s.gatherQuery(st, g, text, lits, hold)
+	switch n := node.(type) {
+	case *planner.Gather:
+		err := s.gatherQuery(st, n, text, lits, hold)
 		return s.run.Tag, err
+	case *planner.Explain:
+		return s.explainQuery(n, text, lits, hold)
 	}
 	var conns []*pool.Conn
 	for _, shard := range shards {

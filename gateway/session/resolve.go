@@ -17,6 +17,9 @@ import (
 func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Literal, bind *wire.Bind) (planner.Node, []int, error) {
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = text, lits, bind, s.asciiOnly()
+	if x, ok := st.Node.(*planner.Explain); ok {
+		v.Text, v.Literals = x.Statement(text, lits)
+	}
 	node, shards, err := s.place(st.Node)
 	if err == nil && st.Cursor != "" {
 		err = s.freeName(st.Cursor, shards[0])
@@ -93,6 +96,8 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)
+	case *planner.Explain:
+		return s.placeExplain(n)
 	case *planner.Cursor:
 		if n.Name == "" {
 			return n, s.cursorShards(), nil

@@ -152,7 +152,8 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		}
 		p.node = node
 		p.shards = append([]int(nil), shards...)
-		if _, ok := node.(*planner.Gather); ok {
+		switch node.(type) {
+		case *planner.Gather, *planner.Explain:
 			p.bind = append([]byte(nil), st.body...)
 			if prep.typed == nil && prep.st.Params > 0 {
 				if err := s.inferTypes(prep); err != nil {
