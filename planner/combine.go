@@ -31,11 +31,14 @@ type combiner struct {
 	groups  []*groupExpr
 	edits   []edit
 	// grouped says that the shards group the rows; without it, they give them all.
-	grouped bool
-	failed  bool
-	raw     bool // there is an aggregate that can't begin on the shards
-	inner   []*pg.SelectStmt
-	locking byteRange // the text of FOR UPDATE and the like, for the shards
+	grouped  bool
+	failed   bool
+	raw      bool // there is an aggregate that can't begin on the shards
+	inner    []*pg.SelectStmt
+	within   bool      // the walk is in an item of GROUP BY or an aggregate
+	loose    []column  // used outside of both
+	verbatim bool      // there is an aggregate that stays as it is
+	locking  byteRange // the text of FOR UPDATE and the like, for the shards
 }
 
 // source is a join that the shards run for a block: a part of the Gather.
@@ -146,6 +149,15 @@ func (a *analysis) groupItem(sel *pg.SelectStmt, n *pg.Node) *pg.Node {
 			return sel.TargetList[k-1].GetResTarget().GetVal()
 		}
 	}
+	if ref := n.GetColumnRef(); ref != nil && len(ref.Fields) == 1 {
+		if _, ok := a.columns[ref]; !ok {
+			for _, t := range sel.TargetList {
+				if r := t.GetResTarget(); r.Name == str(ref.Fields[0]) {
+					return r.Val
+				}
+			}
+		}
+	}
 	return n
 }
 
@@ -171,9 +183,16 @@ func (c *combiner) plan() bool {
 	for _, t := range c.sel.TargetList {
 		c.target(t.GetResTarget())
 	}
-	for _, n := range slices.Concat(c.sel.DistinctClause, c.sel.GroupClause, []*pg.Node{c.sel.HavingClause}, c.sel.WindowClause, c.sel.SortClause) {
-		c.item(n)
+	for _, n := range slices.Concat(c.sel.DistinctClause, c.sel.SortClause) {
+		c.item(n, true)
 	}
+	for _, n := range slices.Concat(c.sel.GroupClause, []*pg.Node{c.sel.HavingClause}, c.sel.WindowClause) {
+		c.item(n, false)
+	}
+	if c.grouped && c.verbatim && len(c.sources[0].list) == 0 {
+		c.raw = true // over no rows, the shards give one each
+	}
+	c.dependent()
 	for _, n := range c.rest {
 		if _, ok := c.a.exprText(n); !ok {
 			c.failed = true
@@ -539,7 +558,7 @@ func (c *combiner) replace(first, last int, with string) {
 
 // item deals with an item of the other clauses, where a name alone may be that of an
 // output column.
-func (c *combiner) item(n *pg.Node) {
+func (c *combiner) item(n *pg.Node, order bool) {
 	if n == nil {
 		return
 	}
@@ -550,14 +569,15 @@ func (c *combiner) item(n *pg.Node) {
 	if x.GetAConst() != nil {
 		return // a position
 	}
-	if ref := x.GetColumnRef(); ref != nil && len(ref.Fields) == 1 && c.output(ref, n.GetSortBy() != nil) {
+	if ref := x.GetColumnRef(); ref != nil && len(ref.Fields) == 1 && c.output(ref, order) {
 		return
 	}
 	c.expr(n)
 }
 
-// output says whether a name alone is that of an output column. In ORDER BY, it is
-// one rather than a column of FROM; in GROUP BY, the other way round.
+// output says whether a name alone is that of an output column. In ORDER BY and
+// DISTINCT ON, it is one rather than a column of FROM; in GROUP BY, the other way
+// round.
 func (c *combiner) output(ref *pg.ColumnRef, order bool) bool {
 	if _, ok := c.a.columns[ref]; ok && !order {
 		return false
@@ -602,6 +622,10 @@ func (c *combiner) expr(n *pg.Node) {
 			return
 		}
 	}
+	if !c.within && c.isGrouped(n) {
+		c.within = true
+		defer func() { c.within = false }()
+	}
 	switch {
 	case n.GetColumnRef() != nil:
 		c.columnRef(n.GetColumnRef(), false)
@@ -623,6 +647,11 @@ func (c *combiner) expr(n *pg.Node) {
 				return
 			}
 			c.raw = c.raw || !f.AggDistinct || f.AggWithinGroup
+			c.verbatim = true
+		}
+		if f := n.GetFuncCall(); !c.within && c.a.aggregate(f) {
+			c.within = true
+			defer func() { c.within = false }()
 		}
 	}
 	children(n, c.expr)
@@ -662,7 +691,49 @@ func (c *combiner) columnRef(ref *pg.ColumnRef, inner bool) {
 		c.failed = true
 		return
 	}
+	if !c.within && !slices.Contains(c.loose, col) {
+		c.loose = append(c.loose, col)
+	}
 	c.replace(first, last, c.column(col))
+}
+
+// isGrouped says whether an expression is an item of GROUP BY.
+func (c *combiner) isGrouped(n *pg.Node) bool {
+	for _, g := range c.sel.GroupClause {
+		items := []*pg.Node{g}
+		if gs := g.GetGroupingSet(); gs != nil {
+			items = gs.Content
+		}
+		for _, x := range items {
+			if same(n, c.a.groupItem(c.sel, x)) {
+				return true
+			}
+			col, ok := c.a.columns[n.GetColumnRef()]
+			if y, too := c.a.columns[c.a.groupItem(c.sel, x).GetColumnRef()]; ok && too && col == y {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dependent adds to GROUP BY the columns that stand outside of it and of aggregates:
+// they may because they depend on the table's primary key, which the rows brought
+// together don't have.
+func (c *combiner) dependent() {
+	if len(c.sel.GroupClause) == 0 || len(c.loose) == 0 || c.failed {
+		return
+	}
+	if slices.ContainsFunc(c.sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }) {
+		c.failed = true
+		return
+	}
+	text := ""
+	for _, col := range c.loose {
+		text += ", " + c.column(col)
+	}
+	end := int(c.a.toks[c.cl.after(c.cl.group)-1].End)
+	c.edits = append(c.edits, edit{byteRange{end, end}, own(text)})
 }
 
 // mayMean says whether a name whose meaning isn't certain may be of a table that the

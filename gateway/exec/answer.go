@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
@@ -211,6 +212,11 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 		// The server ends the connection; the client's goes on.
 		c.Broken, c.Ready = true, 0
 		e.Severity, e.LocalizedSeverity = "ERROR", ""
+	}
+	if op.Ours && strings.HasPrefix(e.Code, "42") && e.Code != wire.InsufficientPrivilege {
+		e = wire.Errorf(wire.FeatureNotSupported, "this form of statement is not supported over several shards yet").
+			WithDetail("Brought together on one shard, its rows give: %s.", e.Message).
+			WithHint("Write it in another way, or pin every sharded table to one key.")
 	}
 	if op.Rewritten {
 		e.Position = 0

@@ -55,6 +55,9 @@ type Op struct {
 	// Rewritten says that the shards have another text than the client's, so that
 	// a position in it means nothing to the client.
 	Rewritten bool
+	// Ours says that the statement is the gateway's own: one that PostgreSQL doesn't
+	// accept, while it accepts the client's, is not supported.
+	Ours bool
 	// Header says that each shard's COPY output begins with a header line.
 	Header bool
 	// Copy divides incoming COPY data; nil sends it as it comes.

@@ -117,7 +117,7 @@ func (s *Session) fetch(g *gathering) error {
 			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 		}
 		cols := &exec.Columns{}
-		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
 		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
 		var each func(int)
@@ -257,7 +257,7 @@ func (s *Session) final(g *gathering) error {
 	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	c.SetOut(wire.AppendSync(c.Out()))
 	c.Ready++
-	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Ours: true, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
 	s.run.Add(op)
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
