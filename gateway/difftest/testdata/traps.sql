@@ -156,6 +156,12 @@ SELECT ratio, count(*) FROM customers GROUP BY ratio;
 -- wrong: GROUP BY the primary key of a table gives its other columns
 SELECT c.id, c.name, count(o.id) FROM customers c LEFT JOIN orders o ON o.customer_id = c.id GROUP BY c.id;
 
+-- wrong: GROUP BY a subquery, which has to be the same in the list
+SELECT (SELECT count(*) FROM customers c WHERE c.name = i.label), count(*) FROM items i GROUP BY (SELECT count(*) FROM customers c WHERE c.name = i.label);
+
+-- wrong: an aggregate with DISTINCT and the same subquery in its ORDER BY
+SELECT array_agg(DISTINCT EXISTS (SELECT FROM customers c WHERE c.name = i.label) ORDER BY EXISTS (SELECT FROM customers c WHERE c.name = i.label)) FROM items i;
+
 -- GROUP BY nothing
 SELECT count(*) FROM customers WHERE false GROUP BY ();
 
@@ -203,6 +209,12 @@ SELECT DISTINCT count(*) FROM orders GROUP BY customer_id;
 
 -- ordered: DISTINCT ON, the first of each group by another column
 SELECT DISTINCT ON (country) country, id, score FROM customers ORDER BY country, score DESC NULLS LAST, id;
+
+-- wrong: ordered: DISTINCT ON what has a name in the list and stands there once more without
+SELECT DISTINCT ON (id, age) id, age AS x, age FROM customers ORDER BY id, age;
+
+-- wrong: ordered: DISTINCT ON a subquery, which has to be the same in ORDER BY
+SELECT DISTINCT ON ((SELECT count(*) FROM orders o WHERE o.qty = c.age)) id FROM customers c ORDER BY (SELECT count(*) FROM orders o WHERE o.qty = c.age), id;
 
 -- ordered: DISTINCT ON with LIMIT
 SELECT DISTINCT ON (mood) mood, id FROM orders ORDER BY mood DESC, id LIMIT 2;
@@ -428,6 +440,9 @@ SELECT country AS c1, count(*) AS c2, sum(score) AS c3, min(id) AS c4 FROM custo
 
 -- such a name for a column that the shards give in another place
 SELECT count(*), 'x'::text AS c2, age + 1, age + 2 AS c1 FROM customers GROUP BY age + 1, age + 2 ORDER BY c2, c1;
+
+-- such a name in GROUP BY, where a column that has it comes before an alias
+SELECT id AS c2, count(*) AS c3 FROM customers GROUP BY c2;
 
 -- such names in a statement whose rows are brought together
 SELECT c1.id AS c3, c2.id AS c1 FROM customers c1 JOIN orders c2 ON c2.qty = c1.age ORDER BY c3, c1;
