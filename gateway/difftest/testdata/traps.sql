@@ -99,7 +99,7 @@ SELECT sum(big), avg(big), sum(big::numeric) FROM customers;
 -- count of a DISTINCT that is on several shards
 SELECT count(DISTINCT country), count(DISTINCT mood), sum(DISTINCT age) FROM customers;
 
--- wrong: aggregates of DISTINCT constants over no rows
+-- aggregates of DISTINCT constants over no rows
 SELECT count(*), sum(DISTINCT 3), array_agg(DISTINCT 'x'::text) FROM voids;
 
 -- count of rows with a NULL in them
@@ -153,13 +153,13 @@ SELECT note, count(*), min(note) FROM orders GROUP BY note;
 -- GROUP BY float, NaN and infinities
 SELECT ratio, count(*) FROM customers GROUP BY ratio;
 
--- wrong: GROUP BY the primary key of a table gives its other columns
+-- GROUP BY the primary key of a table gives its other columns
 SELECT c.id, c.name, count(o.id) FROM customers c LEFT JOIN orders o ON o.customer_id = c.id GROUP BY c.id;
 
--- wrong: GROUP BY a subquery, which has to be the same in the list
+-- GROUP BY a subquery, which has to be the same in the list
 SELECT (SELECT count(*) FROM customers c WHERE c.name = i.label), count(*) FROM items i GROUP BY (SELECT count(*) FROM customers c WHERE c.name = i.label);
 
--- wrong: an aggregate with DISTINCT and the same subquery in its ORDER BY
+-- an aggregate with DISTINCT and the same subquery in its ORDER BY
 SELECT array_agg(DISTINCT EXISTS (SELECT FROM customers c WHERE c.name = i.label) ORDER BY EXISTS (SELECT FROM customers c WHERE c.name = i.label)) FROM items i;
 
 -- GROUP BY nothing
@@ -210,10 +210,10 @@ SELECT DISTINCT count(*) FROM orders GROUP BY customer_id;
 -- ordered: DISTINCT ON, the first of each group by another column
 SELECT DISTINCT ON (country) country, id, score FROM customers ORDER BY country, score DESC NULLS LAST, id;
 
--- wrong: ordered: DISTINCT ON what has a name in the list and stands there once more without
+-- ordered: DISTINCT ON what has a name in the list and stands there once more without
 SELECT DISTINCT ON (id, age) id, age AS x, age FROM customers ORDER BY id, age;
 
--- wrong: ordered: DISTINCT ON a subquery, which has to be the same in ORDER BY
+-- ordered: DISTINCT ON a subquery, which has to be the same in ORDER BY
 SELECT DISTINCT ON ((SELECT count(*) FROM orders o WHERE o.qty = c.age)) id FROM customers c ORDER BY (SELECT count(*) FROM orders o WHERE o.qty = c.age), id;
 
 -- ordered: DISTINCT ON with LIMIT
