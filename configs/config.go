@@ -155,7 +155,7 @@ type Pool struct {
 
 	// Connections to the home shard under one role on which rows of several shards
 	// are gathered in temporary tables, besides those of `size`: as many statements
-	// of that kind run at a time.
+	// of that kind run, and cursors over such tables are open, at a time.
 	GatherSize int `yaml:"gather_size" default:"10" min:"1" max:"10000"`
 
 	// How long a statement waits for a connection before it fails.

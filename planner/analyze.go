@@ -26,6 +26,7 @@ type analysis struct {
 	blocks  map[*pg.SelectStmt]*block
 	columns map[*pg.ColumnRef]column // what references mean, where that is certain
 	clocks  []edit                   // see clockEdits
+	names   bool                     // the result's columns are named by the final statement of a Gather
 	uses    []use                    // of relations in FROM clauses
 	texts   map[*pg.Node]exprRange   // see exprText
 	toks    []sqltext.Token          // see tokens

@@ -497,7 +497,7 @@ func (c *combiner) target(t *pg.ResTarget) {
 		return
 	}
 	c.expr(t.Val)
-	if t.Name != "" || c.b.parent == nil && !c.named() || c.failed {
+	if t.Name != "" || c.b.parent == nil && !c.a.names && !c.named() || c.failed {
 		return
 	}
 	// Its name must stay, for the queries around and a name alone in ORDER BY or GROUP BY.

@@ -82,35 +82,6 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 	return &Statement{Node: node, Writes: true}
 }
 
-// copyQuery plans COPY (query) TO STDOUT.
-func (a *analysis) copyQuery(c *pg.CopyStmt) *Statement {
-	st := a.statement(c.Query)
-	if a.env.Shards > 1 && (c.Filename != "" || c.IsProgram) && (len(a.leaves) > 0 || len(a.refs) > 0) {
-		refuse(unsupported("COPY of distributed tables to a server's file or program is not supported", "Use COPY ... TO STDOUT (\\copy in psql)."))
-	}
-	out := func(n Node) Node {
-		s, ok := n.(*Scatter)
-		if !ok || s.Merge != Concat {
-			return nil
-		}
-		return &CopyOut{Header: a.copyFormat(c).Header, Pins: s.Pins}
-	}
-	no := unsupported("COPY of this query over several shards is not supported yet", "Pin the tables to one key, or copy the tables one by one.")
-	switch node := st.Node.(type) {
-	case *Route:
-		if node.Else != nil {
-			if node.Else = out(node.Else); node.Else == nil {
-				node.Refusal = no
-			}
-		}
-	default:
-		if st.Node = out(node); st.Node == nil {
-			refuse(no)
-		}
-	}
-	return st
-}
-
 // copyFormat reads the options that say how rows and fields are written. It
 // refuses what can't be divided or joined byte for byte.
 func (a *analysis) copyFormat(c *pg.CopyStmt) CopyFormat {

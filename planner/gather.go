@@ -21,6 +21,13 @@ type Gather struct {
 	Clock bool
 	// Final is the client's statement with the parts in the place of its relations.
 	Final SQL
+	// Query is the client's query alone, where the statement does something with its
+	// rows: COPY or DECLARE. It is nil where the statement is the query.
+	Query SQL
+	// Declares is the cursor that Final makes, or "".
+	Declares string
+	// InTables says that Final takes no parameters: every part must be a table.
+	InTables bool
 }
 
 // Inside says when a final statement has to run in the client's transaction.

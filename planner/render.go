@@ -276,7 +276,8 @@ func (k ControlKind) String() string {
 }
 
 func (r *renderer) gather(g *Gather) {
-	r.line("Gather%s", [...]string{"", ", inside a block", ", inside the transaction"}[g.Inside])
+	r.line("Gather%s%s%s", [...]string{"", ", inside a block", ", inside the transaction"}[g.Inside],
+		when(g.Declares != "", fmt.Sprintf(", cursor %q", g.Declares)), when(g.InTables, ", in tables"))
 	r.below(func() {
 		for i := range g.Parts {
 			p := &g.Parts[i]

@@ -245,23 +245,6 @@ func (a *analysis) discard(d *pg.DiscardStmt) *Statement {
 	}
 }
 
-// declare plans DECLARE CURSOR for a query that runs on one shard.
-func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
-	const cursorOptHold = 0x0020 // parsenodes.h
-	st := a.statement(d.Query)
-	route, ok := st.Node.(*Route)
-	if !ok {
-		refuse(unsupported("a cursor over several shards is not supported yet", "Fetch the rows with a plain SELECT, or pin the tables to one key."))
-	}
-	route.Else = nil
-	if route.Refusal == nil {
-		route.Refusal = unsupported("a cursor over several shards is not supported yet", "Pin the tables to one key.")
-	}
-	st.HoldsSession = d.Options&cursorOptHold != 0
-	st.Cursor = d.Portalname
-	return st
-}
-
 // lock plans LOCK TABLE.
 func (a *analysis) lock(l *pg.LockStmt) *Statement {
 	st := a.onRelations(l.Relations)

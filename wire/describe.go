@@ -316,6 +316,11 @@ func (d *RowDescription) Attribute(i int) int16 {
 	return int16(binary.BigEndian.Uint16(d.at(i, fieldAttribute)))
 }
 
+// SetAttribute changes the number of column i in its table.
+func (d *RowDescription) SetAttribute(i int, n int16) {
+	binary.BigEndian.PutUint16(d.at(i, fieldAttribute), uint16(n))
+}
+
 // TypeOID returns the OID of column i's type.
 func (d *RowDescription) TypeOID(i int) uint32 {
 	return binary.BigEndian.Uint32(d.at(i, fieldTypeOID))
@@ -335,6 +340,11 @@ func (d *RowDescription) TypeSize(i int) int16 {
 // TypeModifier returns the modifier of column i's type (pg_attribute.atttypmod).
 func (d *RowDescription) TypeModifier(i int) int32 {
 	return int32(binary.BigEndian.Uint32(d.at(i, fieldModifier)))
+}
+
+// SetTypeModifier changes the modifier of column i's type in the message.
+func (d *RowDescription) SetTypeModifier(i int, mod int32) {
+	binary.BigEndian.PutUint32(d.at(i, fieldModifier), uint32(mod))
 }
 
 // Format returns the format of column i. When a statement was described, and

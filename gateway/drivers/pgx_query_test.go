@@ -153,8 +153,14 @@ func (p *pgxScript) cursors(t *testing.T) {
 		equal(t, "fetched", got, want)
 	}
 	run(t, conn, "CLOSE c")
-	_, err = tx.Exec(ctx, "DECLARE c CURSOR FOR SELECT id FROM items")
-	p.refused(t, err)
+	run(t, conn, fmt.Sprintf("DECLARE c CURSOR FOR SELECT line, count(*) FROM lines WHERE item <= %d GROUP BY line ORDER BY line DESC LIMIT 5", key))
+	for _, want := range [][]int{{9, 8, 7}, {6, 5}} {
+		rows, err := tx.Query(ctx, "FETCH 3 FROM c")
+		equal(t, "error", err, nil)
+		got, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (line int, err error) { return line, row.Scan(&line, nil) })
+		equal(t, "error", err, nil)
+		equal(t, "fetched", got, want)
+	}
 	equal(t, "rollback", tx.Rollback(ctx), nil)
 }
 

@@ -49,6 +49,9 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if err == nil && (pass || op.Into != nil) && i == 0 {
 				err = r.translate(c)
 			}
+			if err == nil && op.Origins != nil && i == 0 {
+				err = r.origins(op, c)
+			}
 			if err == nil && op.Into != nil && i == 0 {
 				err = r.keepTypes(op.Into, c)
 			}
@@ -63,6 +66,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			pass = pass && i == 0
 		case 'C':
 			end = op.Kind == Execute
+			r.Suspended = false
 			if many || op.HoldTag {
 				err = r.tag(op, c, i)
 				pass = false

@@ -29,6 +29,8 @@ type Gathering struct {
 	Parts []GatheredPart
 	// Inside says that no temporary tables can be used.
 	Inside bool
+	// InTables has all parts be tables.
+	InTables bool
 	// LimitBytes bounds the rows of all parts.
 	LimitBytes int64
 	// Open gets a connection for temporary tables that nobody else uses, in a
@@ -58,7 +60,7 @@ type GatheredPart struct {
 
 // NewGathering makes a Gathering of a plan's parts.
 func NewGathering(plan *planner.Gather) *Gathering {
-	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts))}
+	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), InTables: plan.InTables}
 	for i := range g.Parts {
 		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
 	}
@@ -102,7 +104,7 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 
 // inlines says whether the rows can travel as arrays.
 func (p *GatheredPart) inlines() bool {
-	return p.plan.Plain && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
+	return p.plan.Plain && !p.g.InTables && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
 }
 
 // copy sends rows to the temporary table. DataRow and COPY's binary format have the

@@ -78,6 +78,9 @@ type Op struct {
 	Into Sink
 	// Columns are the portal's: a Describe fills them, for the Execute.
 	Columns *Columns
+	// Origins are a cursor's: a hidden Describe of its query fills them, for what
+	// describes its rows to the client.
+	Origins *Origins
 	// Params gets the types of a statement's parameters by a Describe, by the home
 	// shard's OIDs.
 	Params *[]uint32

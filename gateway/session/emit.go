@@ -23,12 +23,12 @@ func (s *Session) emit(i int) error {
 				s.ensure(c, st.prep, false)
 				c.SetOut(wire.AppendDescribe(c.Out(), wire.Statement, st.prep.shardName()))
 				st.prep.described = st.prep.described[:0]
-				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Params: &st.prep.described})
+				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Params: &st.prep.described, Origins: s.cursorOrigins(st.prep.st.Node)})
 			})
 		}
 		return s.emitOn(st.portal.shards[0], st, func(c *pool.Conn) {
 			c.SetOut(appendMessage(c.Out(), 'D', st.body))
-			s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Columns: st.portal.columns})
+			s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Columns: st.portal.columns, Origins: s.cursorOrigins(st.portal.node)})
 		})
 	case 'B':
 		if err := s.emitBind(st); err != nil || s.run.Failed != nil {
@@ -44,10 +44,15 @@ func (s *Session) emit(i int) error {
 }
 
 func (s *Session) emitOn(shard int, st *step, f func(*pool.Conn)) error {
-	c, err := s.connFor(shard, false)
-	if err != nil {
-		s.pendingErr = asError(err)
-		return errStatementFailed
+	c := s.cursorScratch(st.prep.st.Node)
+	if c != nil {
+		s.useInBatch(c)
+	} else {
+		var err error
+		if c, err = s.connFor(shard, false); err != nil {
+			s.pendingErr = asError(err)
+			return errStatementFailed
+		}
 	}
 	f(c)
 	return nil
@@ -92,7 +97,6 @@ func appendMessage(dst []byte, typ byte, body []byte) []byte {
 // emitBind binds the portal on its shards.
 func (s *Session) emitBind(st *step) error {
 	p := st.portal
-	plan := p.prep.st
 	if s.tx != nil {
 		if err := s.refuseReference(p.node); err != nil {
 			s.pendingErr = err
@@ -101,7 +105,7 @@ func (s *Session) emitBind(st *step) error {
 	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
-		c, err := s.connFor(shard, plan.Writes)
+		c, err := s.portalConn(p, shard)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
@@ -249,12 +253,6 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 // emitExecute executes a portal.
 func (s *Session) emitExecute(st *step) error {
 	p := st.portal
-	switch p.node.(type) {
-	case *planner.Gather:
-		return s.executeGather(st)
-	case *planner.Explain:
-		return s.executeExplain(st)
-	}
 	if s.tx != nil && p.prep.st.NoTransaction {
 		s.pendingErr = wire.Errorf(wire.ActiveTransaction, "%s cannot run inside a transaction block", firstWord(p.prep.text))
 		return errStatementFailed
@@ -263,9 +261,15 @@ func (s *Session) emitExecute(st *step) error {
 		s.pendingErr = wire.Errorf(wire.NoActiveTransaction, "%s can only be used in transaction blocks", what)
 		return errStatementFailed
 	}
+	switch p.node.(type) {
+	case *planner.Gather:
+		return s.executeGather(st)
+	case *planner.Explain:
+		return s.executeExplain(st)
+	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
-		c, err := s.connFor(shard, p.prep.st.Writes)
+		c, err := s.portalConn(p, shard)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
@@ -379,7 +383,7 @@ func (s *Session) executeLimited(st *step, name string, conns []*pool.Conn) erro
 func (s *Session) emitClosePortal(st *step) error {
 	var conns []*pool.Conn
 	for _, shard := range st.portal.shards {
-		c, err := s.connFor(shard, false)
+		c, err := s.portalConn(st.portal, shard)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
@@ -388,5 +392,14 @@ func (s *Session) emitClosePortal(st *step) error {
 		conns = append(conns, c)
 	}
 	s.addOp(exec.Op{Kind: exec.Close}, conns)
+	if open := st.portal.open; open != nil {
+		s.useInBatch(open.conn)
+		open.conn.SetOut(wire.AppendClose(open.conn.Out(), wire.Portal, open.name))
+		s.run.Add(exec.Op{Kind: exec.Close, Conn: open.conn, Hidden: true})
+	}
+	_, name, _ := wire.DecodeClose(st.body)
+	if n, ok := st.portal.node.(*planner.Cursor); ok && n.Name != "" && n.Name == string(name) {
+		s.closed(n.Name) // the cursor itself, and not a portal with FETCH
+	}
 	return nil
 }

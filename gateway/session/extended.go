@@ -117,7 +117,7 @@ func (s *Session) collect() (whole, sync bool, err error) {
 			return first, false, nil
 		}
 		s.steps = append(s.steps, st)
-		if m[0] == 'H' || m[0] == 'E' && (isControl(st.portal) || st.prep.st.SchemaChange) {
+		if m[0] == 'H' || m[0] == 'E' && (isControl(st.portal) || st.prep.st.SchemaChange) || s.tx != nil && st.changesCursors() {
 			// What follows may have to be planned by what this one changes.
 			s.inBatch = true
 			return false, false, nil
@@ -212,7 +212,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 				continue
 			}
 		}
-		if st.typ == 'E' && st.limit > 0 && len(st.portal.shards) > 1 && st.portal.returnsRows() {
+		if st.typ == 'E' && st.limit > 0 && (len(st.portal.shards) > 1 && st.portal.returnsRows() || st.portal.counts()) {
 			return -1, false // its portals have to outlive the counting of rows
 		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
@@ -315,6 +315,7 @@ func (s *Session) settleSegment() {
 			}
 		}
 		if st.typ == 'E' && st.err == nil && s.tx != nil && !isControl(st.portal) {
+			s.afterCursor(st.prep.st, st.portal.node, st.portal.shards)
 			s.afterStatement(st.prep.st, st.portal.shards)
 			s.schemaChanged(st.prep.st)
 		}

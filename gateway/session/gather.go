@@ -1,7 +1,8 @@
 package session
 
 import (
-	"strings"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -31,6 +32,13 @@ type gathering struct {
 	used []*pool.Conn
 	// explain is the EXPLAIN that runs it, and gets the answer; nil if there is none.
 	explain *explaining
+	// portal is the one to be executed bit by bit, under the name of open, up to
+	// limit rows at first; nil where the answer is wanted whole.
+	portal *portal
+	open   string
+	limit  int32
+	// origins are those of the client's query, if that is a part of the statement.
+	origins exec.Origins
 }
 
 // gatherPortal is the name of the gateway's own portals.
@@ -64,7 +72,11 @@ func (s *Session) gather(g *gathering) error {
 	if err := s.fetch(g); err != nil || s.run.Failed != nil {
 		return err
 	}
-	return s.final(g)
+	if err := s.final(g); err != nil || s.run.Failed != nil {
+		return err
+	}
+	s.opened(g)
+	return nil
 }
 
 // failGather tells the client of an error that no shard's answer to it holds.
@@ -81,16 +93,9 @@ func (s *Session) fetch(g *gathering) error {
 		s.failGather(asError(err))
 		return nil
 	}
-	if g.prep == nil {
-		home.SetOut(wire.AppendParse(home.Out(), "", g.text, nil))
-		home.Unnamed = 0
-		s.sendBind(home, g, nil, nil)
-		home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
-		home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
-		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
-		s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil})
-		s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
+	if g.prep == nil || g.plan.Query != nil {
+		defer func(shift int32) { s.run.Shift = shift }(s.run.Shift)
+		s.describeQuery(home, g)
 	}
 	for i := range g.Parts {
 		shards, err := s.partShards(&g.plan.Parts[i])
@@ -133,6 +138,27 @@ func (s *Session) fetch(g *gathering) error {
 	}
 	s.syncUsed(g)
 	return s.run.Run(false)
+}
+
+// describeQuery has the home shard say what is wrong with the client's query, and
+// where, before anything else does, and what its result is like.
+func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
+	text := g.text
+	op := exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil}
+	if q := g.plan.Query; q != nil {
+		text = q.Append(nil, g.text, g.lits, nil)
+		op.Hidden, op.Origins = true, &g.origins
+		s.run.Shift += int32(utf8.RuneCount(g.text[:q[0].Start.Offset(g.lits)]))
+	}
+	home.SetOut(wire.AppendParse(home.Out(), "", text, g.types))
+	home.Unnamed = 0
+	s.sendBind(home, g, gatherPortal, nil, nil)
+	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
+	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
+	s.run.Add(op)
+	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
 }
 
 // readClock asks the home shard for the time of the transaction, the statement's own
@@ -203,12 +229,12 @@ func (g *gathering) query(part int) []byte {
 func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte) {
 	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
 	c.Unnamed = 0
-	s.sendBind(c, g, nil, []int16{wire.FormatBinary})
+	s.sendBind(c, g, gatherPortal, nil, []int16{wire.FormatBinary})
 }
 
-// sendBind binds the unnamed statement with the client's parameters, and with arrays
+// sendBind binds a portal to the unnamed statement with the client's parameters, and with arrays
 // in binary behind them.
-func (s *Session) sendBind(c *pool.Conn, g *gathering, arrays [][]byte, formats []int16) {
+func (s *Session) sendBind(c *pool.Conn, g *gathering, portal string, arrays [][]byte, formats []int16) {
 	var params [][]byte
 	var paramFormats []int16
 	if g.bind != nil {
@@ -226,7 +252,7 @@ func (s *Session) sendBind(c *pool.Conn, g *gathering, arrays [][]byte, formats 
 		paramFormats = append(paramFormats, wire.FormatBinary)
 	}
 	start := len(c.Out())
-	c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", paramFormats, params, formats))
+	c.SetOut(wire.AppendBind(c.Out(), portal, "", paramFormats, params, formats))
 	if g.prep != nil {
 		s.ownParams(c, c.Out()[start:], g.prep, nil)
 	}
@@ -252,31 +278,44 @@ func (s *Session) final(g *gathering) error {
 	sql = g.plan.Final.Append(sql, g.text, g.lits, parts)
 	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
 	c.Unnamed = 0
-	s.sendBind(c, g, parts.Arrays, formats)
-	c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
-	c.SetOut(wire.AppendSync(c.Out()))
-	c.Ready++
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Ours: true, Rewritten: true})
+	portal := gatherPortal
+	if g.portal != nil {
+		portal = g.open
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal)) // what an earlier one has left open
+		s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
+	}
+	s.sendBind(c, g, portal, parts.Arrays, formats)
+	c.SetOut(wire.AppendExecute(c.Out(), portal, g.limit))
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
 	s.run.Add(op)
-	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
+	if g.portal == nil {
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))
+		s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
+	}
+	c.SetOut(wire.AppendSync(c.Out()))
+	c.Ready++
 	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	return s.run.Run(false)
 }
 
 // scratch gets a connection to the home shard for temporary tables, which has no
-// part in the client's transaction: one with temporary tables can't be prepared.
+// part in the client's transaction: one with temporary tables can't be prepared. Its
+// own transaction has the savepoints and the settings of the client's.
 func (s *Session) scratch() (*pool.Conn, *wire.Error) {
 	c, err := s.host.Pools.Gather(s.host.Home, s.role).Get()
 	if err != nil {
 		return nil, asError(err)
 	}
 	s.track(c)
-	vars, sets := s.vars, s.settingsBlock()
-	if sets != "" {
+	vars, block := s.vars, "BEGIN READ WRITE"
+	if s.tx != nil {
 		vars = s.tx.before.vars
-		sets = strings.TrimPrefix(sets, s.tx.begin)
+		for _, e := range s.tx.prelude {
+			if !e.modes {
+				block += ";" + e.sql
+			}
+		}
 	}
 	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.Query(sql); err != nil {
@@ -285,7 +324,7 @@ func (s *Session) scratch() (*pool.Conn, *wire.Error) {
 		}
 	}
 	c.Vars = vars
-	if _, err := c.Query("BEGIN READ WRITE" + sets + ";SET TRANSACTION READ WRITE"); err != nil {
+	if _, err := c.Query(block); err != nil {
 		s.endScratch(c)
 		return nil, asError(err)
 	}
@@ -322,14 +361,22 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 // executeGather executes a portal.
 func (s *Session) executeGather(st *step) error {
 	p := st.portal
-	if st.limit > 0 {
-		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for this statement over several shards yet").
+	if p.begun {
+		return s.executeAgain(st)
+	}
+	limit := st.limit
+	if !p.counts() {
+		limit = 0
+	}
+	if limit > 0 && p.prep.st.Writes {
+		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for a statement over several shards that locks or changes rows").
 			WithHint("Execute it without a limit.")
 		return errStatementFailed
 	}
-	if p.begun {
-		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "SELECT", Counted: true}.Append(nil)})
-		return nil
+	if limit > 0 && slices.ContainsFunc(s.tx.prelude[p.level:], func(e entry) bool { return e.savepoint != "" }) {
+		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported over several shards for a portal that was bound before a savepoint").
+			WithHint("Bind it after the savepoint, or execute it without a limit.")
+		return errStatementFailed
 	}
 	p.begun = true
 	s.emitSyncs(false)
@@ -346,6 +393,9 @@ func (s *Session) executeGather(st *step) error {
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = p.prep.text, p.prep.lits, &bind, s.asciiOnly()
 	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
 		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes) }}
+	if limit > 0 {
+		g.portal, g.open, g.limit = p, gatherPortal+" "+string(bind.Portal), limit
+	}
 	return s.gather(g)
 }
 

@@ -49,6 +49,7 @@ type portal struct {
 	begun   bool
 	bind    []byte        // the Bind's body, of a Gather or an Explain
 	lines   [][]byte      // of an Explain, that are yet to be sent
+	open    *openPortal   // where the rest of a Gather's rows is
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated

@@ -230,7 +230,9 @@ func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
 func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, frame []byte) error {
 	switch n := node.(type) {
 	case *planner.Gather:
-		return s.gatherQuery(st, n, text, lits, false)
+		if n.Declares == "" { // PostgreSQL refuses a cursor
+			return s.gatherQuery(st, n, text, lits, false)
+		}
 	case *planner.Explain:
 		_, err := s.explainQuery(n, text, lits, false)
 		return err
@@ -276,6 +278,8 @@ func (s *Session) queryOp(node planner.Node, conns []*pool.Conn) exec.Op {
 		op.Merge, op.Whole = n.Merge, true
 	case *planner.CopyOut:
 		op.Header = n.Header
+	case *planner.Cursor:
+		op.Origins = s.cursorOrigins(n)
 	case *planner.CopyIn:
 		op.Merge = copyMerge(n)
 		op.Copy = s.splitter(n, conns)
@@ -330,6 +334,7 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 		s.tx.failed = true
 		return errStatementFailed
 	}
+	s.afterCursor(st, node, shards)
 	s.afterStatement(st, shards)
 	s.schemaChanged(st)
 	if hold {
@@ -388,6 +393,9 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		return s.explainQuery(n, text, lits, hold)
 	}
 	var conns []*pool.Conn
+	if c := s.cursorScratch(node); c != nil {
+		conns, shards = append(conns, c), nil
+	}
 	for _, shard := range shards {
 		c, err := s.join(shard, st.Writes)
 		if err != nil {
@@ -504,12 +512,6 @@ func (s *Session) order(sp *planner.Split, conns []*pool.Conn) []uint8 {
 // afterStatement notes what a statement that has succeeded in the block leaves
 // on its connection.
 func (s *Session) afterStatement(st *planner.Statement, shards []int) {
-	if st.Cursor != "" {
-		if s.cursors == nil {
-			s.cursors = map[string]sqlCursor{}
-		}
-		s.cursors[st.Cursor] = sqlCursor{shard: shards[0], holdable: st.HoldsSession}
-	}
 	if st.SchemaChange {
 		s.refreshTemp()
 	}

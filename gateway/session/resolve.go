@@ -22,21 +22,17 @@ func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Lit
 	}
 	node, shards, err := s.place(st.Node)
 	if err == nil && st.Cursor != "" {
-		err = s.freeName(st.Cursor, shards[0])
+		shard := shards[0]
+		if _, ok := node.(*planner.Gather); ok {
+			shard = -1 // it may come to be on a connection of its own
+		}
+		err = s.freeName(st.Cursor, shard)
 	}
 	return node, shards, err
 }
 
-// sqlCursor is a cursor that DECLARE has made. It may be gone already, by CLOSE or
-// by a rollback to a savepoint: its shard knows.
-type sqlCursor struct {
-	shard    int
-	holdable bool
-	kept     bool // holdable, and its transaction is committed
-}
-
-// freeName checks that no other shard has a cursor of that name, so that the name
-// always leads to one.
+// freeName checks that there is no cursor of that name but on the shard, which checks
+// that itself: the name always leads to one.
 func (s *Session) freeName(name string, shard int) error {
 	at := s.cursors[name].shard
 	if _, ok := s.cursors[name]; !ok {
@@ -50,7 +46,10 @@ func (s *Session) freeName(name string, shard int) error {
 	if s.tx != nil && s.tx.parts[at] != nil {
 		c = s.tx.parts[at].conn
 	}
-	if c == nil || at == shard || s.tx != nil && s.tx.failed {
+	if scratch := s.cursors[name].scratch; scratch != nil {
+		c, at = scratch, -2
+	}
+	if c == nil || c.Broken || at == shard || s.tx != nil && s.tx.failed {
 		return nil
 	}
 	var rows pool.Result
@@ -104,7 +103,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		}
 		cursor, ok := s.cursors[n.Name]
 		shard := cursor.shard
-		if p := s.portals[n.Name]; p != nil && len(p.shards) > 1 {
+		if p := s.portals[n.Name]; p != nil && (len(p.shards) > 1 || p.counts() && !n.Close) {
 			return n, nil, wire.Errorf(wire.FeatureNotSupported, "FETCH from a portal over several shards is not supported yet").
 				WithHint("Execute the portal, with a row limit if there is one.")
 		} else if p != nil && len(p.shards) == 1 {

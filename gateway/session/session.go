@@ -68,6 +68,7 @@ type Session struct {
 	held       map[int]*pool.Conn // connections with state of the client's
 	unfinished map[int]string     // decided commits that a shard has yet to carry out
 	cursors    map[string]sqlCursor
+	scratches  []*pool.Conn // with temporary tables of cursors and portals, see cursor.go
 
 	stmts   map[string]*prepared
 	portals map[string]*portal
@@ -296,6 +297,7 @@ func (s *Session) status() byte {
 
 // ready sends ReadyForQuery and everything before it.
 func (s *Session) ready() error {
+	s.sweep()
 	out := append(s.client.Out(), s.heard...)
 	s.heard = nil
 	s.client.SetOut(wire.AppendReadyForQuery(s.run.AppendChanged(out), s.status()))
@@ -487,6 +489,7 @@ func (s *Session) end() {
 	if s.tx != nil {
 		s.rollback()
 	}
+	s.sweep()
 	for shard := range s.held {
 		s.drop(shard)
 	}

@@ -159,7 +159,11 @@ func (s *Session) settingsAfter(c *planner.Control, rows *pool.Result) *pool.Var
 // setInside sets inside of a transaction block, on every shard that takes part.
 func (s *Session) setInside(c *planner.Control, sql string) error {
 	tx := s.tx
-	conns := s.participants()
+	modes := strings.HasPrefix(c.Name, "transaction")
+	conns := s.inTransaction()
+	if modes {
+		conns = s.participants()
+	}
 	if len(conns) == 0 && !(c.Name == "transaction" && tx.explicit) {
 		conn, err := s.join(s.host.Home, false)
 		if err != nil {
@@ -181,7 +185,7 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 	} else {
 		s.done(c.Tag)
 	}
-	tx.prelude = append(tx.prelude, entry{sql: sql, sets: true, settings: frozen{s.vars, s.local}})
+	tx.prelude = append(tx.prelude, entry{sql: sql, sets: true, modes: modes, settings: frozen{s.vars, s.local}})
 	if c.Local {
 		if c.Name == "search_path" {
 			s.local = rows.Value(0)

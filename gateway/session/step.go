@@ -29,6 +29,16 @@ func isControl(p *portal) bool {
 	return ok
 }
 
+// changesCursors says whether a message makes a cursor or closes one, so that what
+// follows is about other cursors.
+func (st *step) changesCursors() bool {
+	if st.portal == nil || st.typ != 'E' && st.typ != 'C' {
+		return false
+	}
+	c, ok := st.portal.node.(*planner.Cursor)
+	return ok && (c.Close || st.typ == 'C') || st.typ == 'E' && st.portal.prep.st.Cursor != ""
+}
+
 // resolveStep finds out what a message concerns. It returns false if it fails.
 func (s *Session) resolveStep(st *step) bool {
 	switch st.typ {
@@ -123,7 +133,7 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		return wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", s.bind.Statement)
 	}
 	name := string(s.bind.Portal)
-	if name != "" && s.portals[name] != nil {
+	if name != "" && (s.portals[name] != nil || s.cursors[name].scratch != nil) {
 		return wire.Errorf(wire.DuplicateCursor, "cursor \"%s\" already exists", name)
 	}
 	if err := s.plan(prep); err != nil {
@@ -251,11 +261,11 @@ func (s *Session) resolveClose(st *step) *wire.Error {
 		st.undo = func() { s.restore(key, old) }
 		return nil
 	}
-	old := s.portalOf(key)
+	old, portal := s.portalOf(key), s.portals[key]
 	delete(s.portals, key)
 	st.undo = func() {
-		if old != nil {
-			s.portals[key] = old
+		if portal != nil {
+			s.portals[key] = portal
 		}
 	}
 	st.portal = old

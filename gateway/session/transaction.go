@@ -41,6 +41,7 @@ type entry struct {
 	sql       string
 	savepoint string // its name, if it makes one
 	sets      bool   // it changes settings
+	modes     bool   // of the transaction
 	settings  frozen // as they were before it
 }
 
@@ -385,6 +386,10 @@ func (s *Session) savepoint(c *planner.Control) error {
 		for _, p := range s.portals {
 			p.level = min(p.level, at)
 		}
+		for name, c := range s.cursors {
+			c.level = min(c.level, at)
+			s.cursors[name] = c
+		}
 	case planner.RollbackTo:
 		s.rolledBackTo(at)
 	}
@@ -408,6 +413,11 @@ func (s *Session) rolledBackTo(at int) {
 			delete(s.portals, name) // bound after the savepoint
 		}
 	}
+	for name, c := range s.cursors {
+		if c.scratch != nil && c.level > at {
+			delete(s.cursors, name)
+		}
+	}
 	tx.snap = nil
 	s.refreshTemp()
 }
@@ -415,7 +425,7 @@ func (s *Session) rolledBackTo(at int) {
 // everyParticipant runs a statement on every shard that takes part. A failure is
 // told to the client.
 func (s *Session) everyParticipant(sql string) error {
-	conns := s.participants()
+	conns := s.inTransaction()
 	if len(conns) == 0 {
 		return nil
 	}

@@ -413,7 +413,8 @@ public class Script {
                 for (int i = 1; i <= 50; i++) change(c, "INSERT INTO lines VALUES (?, ?, 'x')", key, i);
                 c.setAutoCommit(false);
                 // pgjdbc executes a portal with a row limit, over one shard and over all.
-                for (String sql : new String[] {"SELECT line FROM lines WHERE item = ? ORDER BY line", "SELECT i + 1 FROM items WHERE id <> ?"}) {
+                for (String sql : new String[] {"SELECT line FROM lines WHERE item = ? ORDER BY line", "SELECT i + 1 FROM items WHERE id <> ?",
+                        "SELECT item, count(*), array_agg(line) FROM lines WHERE item <> ? GROUP BY item ORDER BY item DESC", "SELECT a, i FROM items WHERE id <> ? ORDER BY id"}) {
                     int all = column(c, sql, key).size();
                     for (int size : new int[] {7, 1, 1000}) {
                         if (all > 100 && size == 1) continue;

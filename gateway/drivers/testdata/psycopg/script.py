@@ -383,10 +383,25 @@ def test_cursors():
             conn.commit()
             equal("rows", len(cur.fetchall()), 50)
         conn.commit()
-        if GATEWAY:
-            with fails("0A000"):
-                conn.cursor("everywhere").execute("SELECT id FROM items")
-            conn.rollback()
+        # Over several shards: a few rows, and arrays of many.
+        ids = keys(3000)
+        conn.execute("INSERT INTO items(id, i, a) VALUES " + ", ".join(f"({k}, -{k}, '{{{k}}}')" for k in ids))
+        with conn.cursor("everywhere") as cur, conn.cursor("scrolled", scrollable=True) as scrolled:
+            cur.itersize = 1000
+            cur.execute("SELECT id, a FROM items WHERE id >= %s ORDER BY i", (ids[0],), binary=True)
+            scrolled.execute("SELECT item, count(*) FROM lines GROUP BY item HAVING item <= %s ORDER BY item", (key,))
+            equal("columns", [c.name for c in scrolled.description], ["item", "count"])
+            equal("a row", cur.fetchone(), (ids[-1], [ids[-1]]))
+            with fails("22012"), conn.transaction():
+                conn.execute("SELECT 1 / 0")
+            scrolled.scroll(0, mode="absolute")
+            before = scrolled.fetchone()
+            scrolled.scroll(0, mode="absolute")
+            equal("a row again", scrolled.fetchone(), before)
+            equal("rows", [r[0] for r in cur], ids[-2::-1])
+        with conn.cursor().copy("COPY (SELECT id % 2 AS odd, count(*) FROM items WHERE id >= " + str(ids[0]) + " GROUP BY 1 ORDER BY 1) TO STDOUT (FORMAT csv, HEADER)") as copy:
+            equal("copied", b"".join(copy).split(), [b"odd,count", b"0,1500", b"1,1500"])
+        conn.rollback()
         cur = conn.execute("SELECT id FROM items")
         equal("a client-side cursor", len(cur.fetchall()) > 100, True)
         # Row by row as it comes.
