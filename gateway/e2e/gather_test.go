@@ -109,6 +109,50 @@ func TestGatherEnds(t *testing.T) {
 	c.onShards("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_class WHERE relname LIKE 'shardgate%' AND relpersistence = 't'); END $$")
 }
 
+// Whatever ends a cursor or a portal over gathered rows, its connection serves the next.
+func TestGatheredCursorEnds(t *testing.T) {
+	c := newCluster(t, 3, wideRule+"pool: {gather_size: 1, acquire_timeout: 2s}\n")
+	c.serve()
+	conn := c.connect("postgres")
+	gathered(t, conn)
+	const declare = "DECLARE c CURSOR FOR SELECT a.id, b.v FROM wide a JOIN wide b ON a.id = b.id + 1 ORDER BY a.id"
+	fetch := func(conn *pgx.Conn) {
+		t.Helper()
+		if rows, err := conn.Query(t.Context(), "FETCH 100 FROM c"); err != nil {
+			t.Fatal(err)
+		} else if got, err := pgx.CollectRows(rows, pgx.RowToMap); err != nil || len(got) != 100 {
+			t.Fatalf("%d rows: %v", len(got), err)
+		}
+	}
+	for _, end := range []string{"CLOSE c", "CLOSE ALL", "ROLLBACK TO s", "ROLLBACK; BEGIN; SAVEPOINT s", "SELECT 1 / 0", "FETCH nosuch FROM c"} {
+		must(t, conn, "BEGIN", "UPDATE wide SET v = v WHERE id IN (1, 2)", "SAVEPOINT s", declare)
+		fetch(conn)
+		_, err := conn.Exec(t.Context(), end)
+		if err != nil {
+			must(t, conn, "ROLLBACK TO s")
+		}
+		must(t, conn, declare)
+		fetch(conn)
+		must(t, conn, "COMMIT")
+	}
+	// A client that leaves.
+	for range 3 {
+		other, err := pgx.Connect(t.Context(), c.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, other, "BEGIN", declare)
+		fetch(other)
+		other.PgConn().Conn().Close()
+	}
+	must(t, conn, "BEGIN", declare)
+	fetch(conn)
+	must(t, conn, "ROLLBACK")
+	if err := conn.QueryRow(t.Context(), "SELECT a.id FROM wide a JOIN wide b ON a.id = b.id + 1").Scan(new(int)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A shard that is killed amid the fetching of rows fails the statement and nothing else.
 func TestGatherLosesShard(t *testing.T) {
 	c := newCluster(t, 3, wideRule+"pool: {connect_timeout: 2s, acquire_timeout: 2s}\n")
