@@ -59,9 +59,12 @@ const (
 	simple   mode = "simple protocol, text"
 	unnamed  mode = "extended protocol, text"
 	prepared mode = "prepared statement, binary"
+	// What needs a block is run for statements in one.
+	cursor mode = "cursor"
+	copied mode = "COPY, names of columns and number of rows"
 )
 
-var modes = []mode{simple, unnamed, prepared}
+var modes = []mode{simple, unnamed, prepared, cursor, copied}
 
 // answer is what a system answers to a statement.
 type answer struct {
@@ -114,6 +117,23 @@ func (s *system) run(t fatalist, m mode, st *statement) (a answer) {
 			a.params = append(a.params, s.typeName(oid))
 		}
 		r = conn.ExecPrepared(ctx, "", values, formats, []int16{1}).Read()
+	case cursor:
+		results, err := conn.Exec(ctx, "DECLARE difftest CURSOR FOR "+st.simple()).ReadAll()
+		if err == nil {
+			results, err = conn.Exec(ctx, "FETCH ALL FROM difftest").ReadAll()
+		}
+		if err != nil {
+			return failed(err)
+		}
+		r = results[0]
+	case copied:
+		var lines bytes.Buffer
+		tag, err := conn.CopyTo(ctx, &lines, "COPY ("+st.simple()+") TO STDOUT (FORMAT csv, HEADER)")
+		if err != nil {
+			return failed(err)
+		}
+		header, _, _ := strings.Cut(lines.String(), "\n")
+		return answer{tag: tag.String(), columns: []string{header}}
 	}
 	if r.Err != nil {
 		return failed(r.Err)

@@ -5,13 +5,15 @@ import (
 	"github.com/shardgate/shardgate/wire"
 )
 
-// Origins say of which tables' columns a result's are, as a RowDescription does. A
-// cursor over rows that were brought together is one over other tables than the
-// client's: it gets the origins that the client's own query has.
+// Origins say of which tables' columns a result's are, as a RowDescription does, and of
+// which types: a whole row's is its table's. A cursor over rows that were brought
+// together is one over other tables than the client's: it gets the origins that the
+// client's own query has.
 type Origins struct{ columns []origin }
 
 type origin struct {
 	table     uint32
+	typ       uint32
 	attribute int16
 	modifier  int32
 }
@@ -30,7 +32,7 @@ func (r *Runner) origins(op *Op, c *pool.Conn) error {
 	if op.Hidden {
 		op.Origins.columns = nil
 		for i := range d.Len() {
-			op.Origins.columns = append(op.Origins.columns, origin{d.TableOID(i), d.Attribute(i), d.TypeModifier(i)})
+			op.Origins.columns = append(op.Origins.columns, origin{d.TableOID(i), d.TypeOID(i), d.Attribute(i), d.TypeModifier(i)})
 		}
 		return nil
 	}
@@ -39,6 +41,7 @@ func (r *Runner) origins(op *Op, c *pool.Conn) error {
 	}
 	for i, o := range op.Origins.columns {
 		d.SetTableOID(i, o.table)
+		d.SetTypeOID(i, o.typ)
 		d.SetAttribute(i, o.attribute)
 		d.SetTypeModifier(i, o.modifier)
 	}
