@@ -59,6 +59,14 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	x.options(e.Options)
 	x.Of = a.planExplained(x)
 	st := &Statement{Node: x}
+	if x.Of.Cursor != "" {
+		no := unsupported("EXPLAIN of a cursor over several shards is not supported", "Explain its query.")
+		if _, ok := x.Of.Node.(*Gather); ok {
+			refuse(no)
+		} else if route, ok := x.Of.Node.(*Route); ok && route.Else != nil {
+			route.Else, route.Refusal = nil, no
+		}
+	}
 	if x.Analyze {
 		st.Writes, st.Taints = x.Of.Writes, x.Of.Taints
 	}
