@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/shardgate/shardgate/bench/load"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 func parse(t *testing.T, args ...string) *options {
 	t.Helper()
 	o := &options{}
-	k, err := kong.New(o, kong.Name("bench"))
+	k, err := kong.New(o, kong.Name("bench"), vars)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,14 +38,25 @@ func parse(t *testing.T, args ...string) *options {
 	return o
 }
 
-// Every workload runs on every embedded target in each protocol, without an error, with
-// its invariants.
+// The default workloads run on every embedded target in each protocol, without an error,
+// with their invariants.
 func TestSmoke(t *testing.T) {
+	smoke(t, "--workload="+strings.Join(workload.Default, ","), "--with-relay", "--protocol=simple,extended,prepared")
+}
+
+// And so do the others, in one protocol.
+func TestSmokeQueries(t *testing.T) {
+	rest := slices.DeleteFunc(workload.Names(), func(name string) bool { return slices.Contains(workload.Default, name) })
+	smoke(t, "--workload="+strings.Join(rest, ","), "--protocol=prepared")
+}
+
+func smoke(t *testing.T, args ...string) {
+	t.Helper()
 	t.Setenv("TMPDIR", pgtest.Dir(t))
 	var lines bytes.Buffer
 	file := filepath.Join(t.TempDir(), "report.json")
 	profiles := t.TempDir()
-	o := parse(t, "--smoke", "--with-relay", "--protocol=simple,extended,prepared", "--profile="+profiles, "--json="+file, "--duration=120ms")
+	o := parse(t, append(args, "--smoke", "--profile="+profiles, "--json="+file, "--duration=120ms")...)
 	r, err := run(t.Context(), o, &progress{to: &lines})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &lines)
@@ -55,25 +67,33 @@ func TestSmoke(t *testing.T) {
 	if r.failed() || len(r.Unchecked) > 0 || !strings.Contains(text.String(), "The invariants held.") {
 		t.Error("not all invariants held")
 	}
-	if want := len(workload.All) * len(load.Protocols); len(r.Cells) != want {
+	if want := len(o.Workload) * len(o.Protocol); len(r.Cells) != want {
 		t.Fatalf("%d cells in place of %d", len(r.Cells), want)
 	}
 	for _, c := range r.Cells {
 		for _, f := range c.Targets {
 			checkFigures(t, c, f)
 		}
-		if bounded := c.cell.workload.Bound > 0; bounded != strings.Contains(c.bound(), "at most 25 µs") {
-			t.Errorf("%s: bound %q", c.cell, c.bound())
+		if got, want := len(c.bounds()), promises[c.Workload]; got != want {
+			t.Errorf("%s: %d bounds in place of %d: %q", c.cell, got, want, c.bounds())
 		}
-		if _, err := os.Stat(filepath.Join(profiles, c.Workload+"-"+string(c.Protocol)+"-8.pprof")); err != nil {
+		if _, err := os.Stat(filepath.Join(profiles, c.Workload+"-"+string(c.Protocol)+"-"+strconv.Itoa(c.Clients)+".pprof")); err != nil {
 			t.Error(err)
 		}
 	}
-	if n := strings.Count(lines.String(), ", round 1: "); n != 3*len(r.Cells) {
+	measured := 0
+	for _, c := range r.Cells {
+		measured += len(c.Targets)
+	}
+	if n := strings.Count(lines.String(), ", round 1: "); n != measured {
 		t.Errorf("%d lines of progress:\n%s", n, &lines)
 	}
 	readBack(t, r, file)
 }
+
+// promises is how many bounds are documented of a workload.
+var promises = map[string]int{"select-by-key": 1, "aggregate": 1, "group-by": 1, "order-limit": 1,
+	"select-all": 2, "select-all-stalled": 2, "select-ordered": 1}
 
 func checkFigures(t *testing.T, c *cellReport, f *figures) {
 	t.Helper()
@@ -89,7 +109,10 @@ func checkFigures(t *testing.T, c *cellReport, f *figures) {
 		}
 	}
 	_, gateway := f.CPUMicros[target.Gateway]
-	if gateway != (f.Target != target.Postgres) || f.CPUMicros[target.Server].Median <= 0 || f.CPUMicros[client].Median <= 0 {
+	if c.cell.workload.Streams && (f.FirstRowMicros.Median <= 0 || gateway != (f.RowMicros.Median > 0) || gateway != (f.PeakBytes != nil)) {
+		t.Errorf("%s: %s: %v until the first row, %v a row, peak %v", c.cell, f.Target, f.FirstRowMicros, f.RowMicros, f.PeakBytes)
+	}
+	if gateway != (f.Target != target.Postgres && f.Target != target.Direct) || f.CPUMicros[target.Server].Median <= 0 || f.CPUMicros[client].Median <= 0 {
 		t.Errorf("%s: %s: CPU %v", c.cell, f.Target, f.CPUMicros)
 	}
 }

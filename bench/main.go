@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,11 +26,11 @@ import (
 
 // options are the command line. plan makes them what they stand for.
 type options struct {
-	Clients  []int         `default:"8" placeholder:"N,..." help:"Numbers of clients; each is measured."`
+	Clients  []int         `placeholder:"N,..." help:"Numbers of clients; each is measured (default: 8, and 1 for queries over all shards)."`
 	Duration time.Duration `default:"5s" help:"Of one round of one target. Figures to be quoted take 15s."`
 	Rounds   int           `default:"3" help:"Rounds. Medians are reported, with minimum and maximum."`
 	Warmup   time.Duration `default:"1s" help:"Before the first round of each target."`
-	Workload []string      `default:"select-by-key,pgbench" placeholder:"NAME,..." help:"What the clients do: ${default}."`
+	Workload []string      `placeholder:"NAME,..." help:"What the clients do (default: select-by-key,pgbench; with --smoke, all): ${workloads}."`
 	Protocol []string      `default:"simple,prepared" placeholder:"NAME,..." help:"How statements are sent: simple, extended, prepared (default: ${default})."`
 	Scale    int           `default:"10" help:"Size of the data: 100,000 accounts each."`
 	Seed     uint64        `help:"Of the random numbers. Chosen, and reported, if it is not given."`
@@ -55,7 +56,7 @@ type options struct {
 func main() {
 	target.Main()
 	var o options
-	kong.Parse(&o, kong.Name("bench"), kong.UsageOnError(),
+	kong.Parse(&o, kong.Name("bench"), kong.UsageOnError(), vars,
 		kong.Description("Measures Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -73,6 +74,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// vars are what the options' help needs.
+var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", ")}
 
 // plan is what is to be measured.
 type plan struct {
@@ -104,6 +108,12 @@ func newPlan(o *options) (*plan, error) {
 	if o.Smoke {
 		o.Duration, o.Warmup, o.Rounds = min(o.Duration, 500*time.Millisecond), 100*time.Millisecond, 1
 		o.Scale, o.Unsafe = 1, true
+		if len(o.Workload) == 0 {
+			o.Workload = workload.Names()
+		}
+	}
+	if len(o.Workload) == 0 {
+		o.Workload = workload.Default
 	}
 	if o.Seed == 0 {
 		o.Seed = rand.Uint64()
@@ -140,7 +150,11 @@ func newPlan(o *options) (*plan, error) {
 	}
 	for _, w := range workloads {
 		for _, proto := range protocols {
-			for _, n := range o.Clients {
+			clients := o.Clients
+			if len(clients) == 0 {
+				clients = []int{w.Clients}
+			}
+			for _, n := range clients {
 				if n < 1 {
 					return nil, errors.New("--clients must be at least 1")
 				}

@@ -46,6 +46,11 @@ type figures struct {
 	LatencyMicros map[string]measure.Spread `json:"latency_micros"`
 	// CPUMicros is the CPU time of a transaction, by role.
 	CPUMicros map[target.Role]measure.Spread `json:"cpu_micros"`
+	// Of streamed answers: the time to the first row, the gateway's CPU time for a row,
+	// and the peak of its resident memory above what it holds at rest.
+	FirstRowMicros measure.Spread  `json:"first_row_micros,omitzero"`
+	RowMicros      measure.Spread  `json:"row_micros,omitzero"`
+	PeakBytes      *measure.Spread `json:"peak_bytes,omitempty"` // nil: not known
 	// Errors are those of all rounds and of the warm-up.
 	Errors load.Errors `json:"errors"`
 	Rounds []*round    `json:"rounds"`
@@ -59,6 +64,10 @@ type round struct {
 	PerSecond      float64                 `json:"per_second"`
 	LatencyMicros  map[string]float64      `json:"latency_micros"`
 	CPUMicros      map[target.Role]float64 `json:"cpu_micros"`
+	Rows           int64                   `json:"rows,omitzero"` // as the next three, of streamed answers
+	FirstRowMicros float64                 `json:"first_row_micros,omitzero"`
+	RowMicros      float64                 `json:"row_micros,omitzero"`
+	PeakBytes      *int64                  `json:"peak_bytes,omitempty"`
 	result         *load.Result
 }
 
@@ -81,14 +90,15 @@ func newRound(res *load.Result, before, after map[target.Role]time.Duration) *ro
 			m.CPUMicros[role] = micros(after[role]-then) / float64(all)
 		}
 	}
-	// The histogram is large, and said what it had to say.
-	res.Latency = nil
+	m.addRows()
+	// The histograms are large, and said what they had to say.
+	res.Latency, res.FirstRow = nil, nil
 	return m
 }
 
 // String is the round in one line.
 func (m *round) String() string {
-	s := fmt.Sprintf("%s/s, median %s ms", thousands(m.PerSecond), millis(m.LatencyMicros["p50"]))
+	s := fmt.Sprintf("%s/s, median %s ms", rate(m.PerSecond), millis(m.LatencyMicros["p50"]))
 	if cpu, ok := m.CPUMicros[target.Gateway]; ok {
 		s += fmt.Sprintf(", gateway %.1f µs", cpu)
 	}
@@ -132,6 +142,7 @@ func (c *cellReport) summarize() {
 				f.CPUMicros[role] = f.spread(has)
 			}
 		}
+		f.summarizeRows()
 		for _, m := range f.Rounds {
 			f.Errors.Merge(m.result.Errors)
 		}
@@ -148,8 +159,8 @@ func (f *figures) spread(of func(*round) (float64, bool)) measure.Spread {
 	return measure.SpreadOf(values)
 }
 
-func (r *report) violation(c cell, s *target.Store, err error) {
-	r.Violations = append(r.Violations, fmt.Sprintf("%s, %s: %v", s.Name, c, err))
+func (r *report) violation(c cell, name string, err error) {
+	r.Violations = append(r.Violations, fmt.Sprintf("%s, %s: %v", name, c, err))
 }
 
 func (r *report) unchecked(s *target.Store, err error) {

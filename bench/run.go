@@ -46,7 +46,9 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 	if err := r.loadData(ctx); err != nil {
 		return nil, err
 	}
-	r.runs = len(r.cells) * len(r.targets) * o.Rounds
+	for _, c := range r.cells {
+		r.runs += len(r.contending(c)) * o.Rounds
+	}
 	for _, c := range r.cells {
 		if err := r.cell(ctx, c); err != nil {
 			if ctx.Err() != nil {
@@ -61,7 +63,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 func (r *runner) startTargets(ctx context.Context) error {
 	if r.Embedded {
 		r.progress.event("starting %d shards, the gateway and one plain PostgreSQL", r.Shards)
-		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: slices.Max(r.Clients)}
+		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: r.mostClients()}
 		if r.Verbose {
 			to.Log = os.Stderr
 		}
@@ -70,6 +72,9 @@ func (r *runner) startTargets(ctx context.Context) error {
 			return err
 		}
 		r.targets = append(r.targets, r.embedded.Targets...)
+		if slices.ContainsFunc(r.cells, func(c cell) bool { return c.workload.Direct != nil }) {
+			r.targets = append(r.targets, r.embedded.Direct())
+		}
 	}
 	r.targets = append(r.targets, r.foreign...)
 	for _, t := range r.targets {
@@ -108,6 +113,21 @@ func (r *runner) loadData(ctx context.Context) error {
 	return nil
 }
 
+// contending are the targets that a cell is about.
+func (r *runner) contending(c cell) []*target.Target {
+	return slices.DeleteFunc(slices.Clone(r.targets), func(t *target.Target) bool {
+		return t.Name == target.Direct && c.workload.Direct == nil
+	})
+}
+
+func (p *plan) mostClients() int {
+	most := 0
+	for _, c := range p.cells {
+		most = max(most, c.clients)
+	}
+	return most
+}
+
 // contender is a target in one cell.
 type contender struct {
 	*target.Target
@@ -129,7 +149,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 		}
 	}()
 	tallies := map[*target.Store]workload.Tally{}
-	for _, t := range r.targets {
+	for _, t := range r.contending(c) {
 		f := result.add(t)
 		if c.protocol == load.Prepared && t.NoPrepared != "" {
 			f.Skipped = t.NoPrepared
@@ -150,14 +170,23 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	// The data are checked also after a run that was broken off.
 	checkCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
-	return errors.Join(measured, r.check(checkCtx, c, before, tallies))
+	err = r.check(checkCtx, c, before, tallies)
+	if measured == nil && err == nil && c.workload.Verify != nil {
+		r.verify(checkCtx, c, contenders)
+	}
+	return errors.Join(measured, err)
 }
 
 func (r *runner) clientOptions(c cell, t *target.Target) load.Options {
 	o := load.Options{URL: t.URL, Clients: c.clients, Seed: r.Seed,
 		Script: func(int) load.Script { return c.workload.Script(c.protocol, r.Scale) }}
+	statements := c.workload.Statements
+	if t.Name == target.Direct {
+		o.Beside, statements = t.Beside, []*load.Statement{c.workload.Direct}
+		o.Script = func(int) load.Script { return c.workload.DirectScript(c.protocol) }
+	}
 	if c.protocol == load.Prepared {
-		o.Prepare = c.workload.Statements
+		o.Prepare = statements
 	}
 	return o
 }
@@ -183,7 +212,7 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 			r.ran++
 			label := fmt.Sprintf("[%d/%d] %s: %s, round %d", r.ran, r.runs, c, t.Name, round+1)
 			r.progress.begin(label, r.Duration, t.clients.Committed)
-			m, err := r.measure(ctx, t)
+			m, err := r.measure(ctx, c, t)
 			if err != nil {
 				r.progress.end("")
 				return err
@@ -202,7 +231,14 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 
 // measure runs one round of one target. All transactions that were sent are answered at
 // its end, so CPU time and transactions are of the same work.
-func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
+func (r *runner) measure(ctx context.Context, c cell, t *contender) (*round, error) {
+	peak := func() *int64 { return nil }
+	if c.workload.Streams {
+		var err error
+		if peak, err = r.watchMemory(ctx, t.Target); err != nil {
+			return nil, err
+		}
+	}
 	before, err := cpuOf(t.Target)
 	if err != nil {
 		return nil, err
@@ -215,7 +251,37 @@ func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRound(res, before, after), nil
+	m := newRound(res, before, after)
+	m.PeakBytes = peak()
+	return m, nil
+}
+
+// watchMemory returns what tells the peak of the resident memory of a target's gateway
+// above what it holds now, at rest; nil where it has none or the system can't tell.
+func (r *runner) watchMemory(ctx context.Context, t *target.Target) (func() *int64, error) {
+	nothing := func() *int64 { return nil }
+	i := slices.IndexFunc(t.Parts, func(p target.Part) bool { return p.Role == target.Gateway })
+	if i < 0 {
+		return nothing, nil
+	}
+	pid := t.Parts[i].CPU.PID
+	if t.Name == target.Shardgate {
+		if err := r.embedded.Rest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	idle, err := measure.MemoryOf(pid)
+	if err != nil || measure.ResetPeak(pid) != nil {
+		return nothing, nil // of a process of another user, for example
+	}
+	return func() *int64 {
+		m, err := measure.MemoryOf(pid)
+		if err != nil {
+			return nil
+		}
+		above := max(0, m.Peak-idle.Now)
+		return &above
+	}, nil
 }
 
 // client is the role of the benchmark itself.
@@ -298,9 +364,22 @@ func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]wor
 			continue
 		}
 		for _, wrong := range before[s].Check(after[s], map[string]workload.Tally{c.workload.Name: tallies[s]}) {
-			r.report.violation(c, s, wrong)
+			r.report.violation(c, s.Name, wrong)
 			r.progress.event("%s: %s: INVARIANT FAILED: %v", c, s.Name, wrong)
 		}
 	}
 	return nil
+}
+
+// verify compares each target's answer with what its servers hold.
+func (r *runner) verify(ctx context.Context, c cell, contenders []*contender) {
+	for _, t := range contenders {
+		if t.Name == target.Direct {
+			continue // what it reads are parts of an answer
+		}
+		if err := c.workload.Verify(ctx, t.Target); err != nil {
+			r.report.violation(c, t.Name, err)
+			r.progress.event("%s: %s: INVARIANT FAILED: %v", c, t.Name, err)
+		}
+	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
-	"github.com/shardgate/shardgate/bench/workload"
 )
 
 // print writes the report for people: what is wrong first.
@@ -47,7 +46,7 @@ func (c *cellReport) print(w io.Writer) {
 		if f.Skipped != "" {
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t", f.Target, thousands(f.PerSecond.Median), bracket(f.PerSecond, thousands))
+		fmt.Fprintf(t, "%s\t%s\t%s\t", f.Target, rate(f.PerSecond.Median), bracket(f.PerSecond, rate))
 		for _, p := range percentiles {
 			s := f.LatencyMicros[p.name]
 			if p.percent == 100 {
@@ -89,8 +88,9 @@ func (c *cellReport) remarks(w io.Writer) {
 			fmt.Fprintf(w, "  throughput of %s is %.2f %s that of %s\n", first.Target, ratio.Median, bracket(ratio, twoDigits), f.Target)
 		}
 	}
-	if text := c.bound(); text != "" {
-		fmt.Fprintf(w, "  %s\n", text)
+	c.streamed(w)
+	for _, line := range c.bounds() {
+		fmt.Fprintf(w, "  %s\n", line)
 	}
 }
 
@@ -103,27 +103,6 @@ func pairs(a, b *figures) (measure.Spread, bool) {
 		}
 	}
 	return measure.SpreadOf(ratios), len(ratios) > 0
-}
-
-// bound compares the CPU time of Shardgate's gateway with what is promised of it; "" if
-// nothing is for this cell.
-func (c *cellReport) bound() string {
-	if c.cell.workload.Bound == 0 || c.Clients != workload.BoundClients {
-		return ""
-	}
-	for _, f := range c.Targets {
-		s, measured := f.CPUMicros[target.Gateway]
-		if f.Target != target.Shardgate || !measured {
-			continue
-		}
-		bound, verdict := micros(c.cell.workload.Bound), "within it"
-		if s.Median > bound {
-			verdict = "ABOVE IT"
-		}
-		return fmt.Sprintf("bound: a %s costs the gateway at most %g µs of CPU at %d clients: %.1f, %s%s",
-			c.cell.workload.Unit, bound, c.Clients, s.Median, verdict, c.yardstick(s.Median))
-	}
-	return ""
 }
 
 // yardstick puts the gateway's CPU time in proportion to that of those that do less, in

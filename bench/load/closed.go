@@ -22,6 +22,7 @@ type Script interface {
 // Options say what clients to open.
 type Options struct {
 	URL     string
+	Beside  []string // URLs to which each client connects as well, for RunEverywhere
 	Clients int
 	Prepare []*Statement // made on each connection
 	Script  func(client int) Script
@@ -41,6 +42,8 @@ type client struct {
 	script  Script
 	rnd     *rand.Rand
 	latency *measure.Latency
+	rows    int64            // of streamed answers
+	first   *measure.Latency // until the first of them
 	errors  Errors
 	unknown int64
 	ended   time.Time
@@ -70,7 +73,7 @@ func Open(ctx context.Context, o Options) (*Clients, error) {
 }
 
 func newClient(s Script, seed uint64, number int) *client {
-	return &client{script: s, rnd: rand.New(rand.NewPCG(seed, uint64(number))), latency: measure.NewLatency()}
+	return &client{script: s, rnd: rand.New(rand.NewPCG(seed, uint64(number))), latency: measure.NewLatency(), first: measure.NewLatency()}
 }
 
 func (cs *Clients) dial(ctx context.Context, c *client) error {
@@ -80,15 +83,32 @@ func (cs *Clients) dial(ctx context.Context, c *client) error {
 	if err != nil {
 		return err
 	}
+	err = cs.dialBeside(ctx, conn)
 	deadline, _ := ctx.Deadline()
-	if err = conn.SetDeadline(deadline); err == nil {
-		err = conn.PrepareAll(cs.options.Prepare)
+	if err == nil {
+		err = conn.SetDeadline(deadline)
+	}
+	for _, each := range conn.everywhere() {
+		if err == nil {
+			err = each.PrepareAll(cs.options.Prepare)
+		}
 	}
 	if err != nil {
 		conn.Close()
 		return err
 	}
 	c.conn = conn
+	return nil
+}
+
+func (cs *Clients) dialBeside(ctx context.Context, conn *Conn) error {
+	for _, url := range cs.options.Beside {
+		b, err := Dial(ctx, url)
+		if err != nil {
+			return err
+		}
+		conn.beside = append(conn.beside, b)
+	}
 	return nil
 }
 
@@ -118,6 +138,8 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 	until := begin.Add(d)
 	for _, c := range cs.list {
 		c.latency.Reset()
+		c.first.Reset()
+		c.rows = 0
 		c.errors, c.unknown = Errors{}, 0
 		c.done.Store(0)
 	}
@@ -127,13 +149,14 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 		wg.Go(func() { cs.work(ctx, c, until) })
 	}
 	wg.Wait()
-	r := &Result{Errors: Errors{}, Latency: measure.NewLatency(), Committed: cs.Committed()}
+	r := &Result{Errors: Errors{}, Latency: measure.NewLatency(), FirstRow: measure.NewLatency(), Committed: cs.Committed()}
 	var errs []error
 	for _, c := range cs.list {
 		r.Elapsed = max(r.Elapsed, c.ended.Sub(begin))
 		r.Unknown += c.unknown
 		r.Errors.Merge(c.errors)
-		errs = append(errs, r.Latency.Merge(c.latency))
+		r.Rows += c.rows
+		errs = append(errs, r.Latency.Merge(c.latency), r.FirstRow.Merge(c.first))
 	}
 	return r, errors.Join(errs...)
 }
@@ -167,6 +190,10 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time) {
 		if err == nil {
 			c.latency.Record(now.Sub(began))
 			c.done.Store(c.done.Load() + 1)
+			if r := &c.conn.rows; r.count > 0 {
+				c.rows += r.count
+				c.first.Record(r.first)
+			}
 			continue
 		}
 		c.fail(err)

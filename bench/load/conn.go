@@ -33,6 +33,8 @@ type Conn struct {
 	status byte
 	texts  [][]byte // scratch of Statement.Append
 	digits []byte   // likewise
+	rows   rows
+	beside []*Conn // to other servers, for RunEverywhere; they live and end with this one
 }
 
 // Dial connects and logs in. ctx bounds that only.
@@ -54,10 +56,20 @@ func newConn(nc net.Conn) *Conn {
 }
 
 // SetDeadline ends reads and writes that wait longer, as a net.Conn's does.
-func (c *Conn) SetDeadline(t time.Time) error { return c.nc.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	for _, b := range c.beside {
+		if err := b.SetDeadline(t); err != nil {
+			return err
+		}
+	}
+	return c.nc.SetDeadline(t)
+}
 
 // Close says good-bye and closes. It may be called again.
 func (c *Conn) Close() error {
+	for _, b := range c.beside {
+		b.Close()
+	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.nc.Write(wire.AppendTerminate(nil)) // the server sees the end either way
 	return c.nc.Close()
@@ -92,12 +104,17 @@ func (c *Conn) Prepare(name, sql string) error {
 	return c.exchange("")
 }
 
-// exchange sends what is in c.out and reads up to ReadyForQuery. The error is the
-// server's first one, or else about the last command tag.
+// exchange sends what is in c.out and reads the answer.
 func (c *Conn) exchange(want string) error {
 	if _, err := c.socket.Write(c.out); err != nil {
 		return err
 	}
+	return c.answer(want)
+}
+
+// answer reads up to ReadyForQuery. The error is the server's first one, or else about
+// the last command tag.
+func (c *Conn) answer(want string) error {
 	var failed error
 	matched := want == ""
 	got := ""
@@ -111,6 +128,10 @@ func (c *Conn) exchange(want string) error {
 			return err
 		}
 		switch typ {
+		case 'D':
+			if c.rows.on {
+				c.rows.seen()
+			}
 		case 'C':
 			if want != "" {
 				matched = len(body) == len(want)+1 && string(body[:len(want)]) == want

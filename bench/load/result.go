@@ -98,6 +98,8 @@ type Result struct {
 	Unknown   int64 // among the errors: transactions that may have been committed
 	Errors    Errors
 	Latency   *measure.Latency // of the committed ones
+	Rows      int64            // of streamed answers
+	FirstRow  *measure.Latency // of streamed answers, until the first row
 }
 
 // PerSecond is the number of committed transactions in a second.

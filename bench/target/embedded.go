@@ -23,6 +23,7 @@ const (
 	Postgres  = "postgres"
 	PgBouncer = "pgbouncer"
 	Relay     = "relay"
+	Direct    = "direct"
 )
 
 // Command is the argument with which the program runs itself for the embedded targets.
@@ -162,6 +163,27 @@ func (e *Embedded) describe(line string) error {
 // Profile begins to write a CPU profile of the gateway to a file, which StopProfile ends.
 func (e *Embedded) Profile(ctx context.Context, file string) error {
 	return e.order(ctx, "profile "+file)
+}
+
+// Rest lets the gateway give back what memory it holds and does not need.
+func (e *Embedded) Rest(ctx context.Context) error { return e.order(ctx, "rest") }
+
+// Direct is the shards of the cluster without their gateway, for statements that are
+// sent to all of them at once.
+func (e *Embedded) Direct() *Target {
+	d := &Target{Name: Direct}
+	for _, t := range e.Targets {
+		if t.Name != Shardgate {
+			continue
+		}
+		d.Store, d.URL, d.Beside = t.Store, t.Store.Servers[0], t.Store.Servers[1:]
+		for _, p := range t.Parts {
+			if p.Role == Server {
+				d.Parts = append(d.Parts, p)
+			}
+		}
+	}
+	return d
 }
 
 // StopProfile ends a profile.

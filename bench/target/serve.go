@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -238,6 +239,9 @@ func (f *fleet) obey(order string) error {
 			return errors.Join(err, to.Close())
 		}
 		f.profile = to
+		return nil
+	case "rest":
+		debug.FreeOSMemory()
 		return nil
 	case "stop":
 		if f.profile == nil {

@@ -47,10 +47,12 @@ type Store struct {
 
 // Target is something that speaks the protocol at an address.
 type Target struct {
-	Name  string `json:"name"`
-	URL   string `json:"-"` // may hold a password
-	Parts []Part `json:"parts"`
-	Store *Store `json:"store"`
+	Name string `json:"name"`
+	URL  string `json:"-"` // may hold a password
+	// Beside are the URLs of further servers to which a client of Direct connects.
+	Beside []string `json:"-"`
+	Parts  []Part   `json:"parts"`
+	Store  *Store   `json:"store"`
 	// NoPrepared says why prepared statements can't be used through it; "" if they can.
 	NoPrepared string `json:"no_prepared,omitempty"`
 	// Profiled says that a CPU profile of its gateway can be written.
@@ -77,7 +79,7 @@ func Foreign(targets, servers, pids []string) ([]*Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if byName[name] != nil || slices.Contains([]string{Shardgate, Postgres, PgBouncer, Relay}, name) {
+		if byName[name] != nil || slices.Contains([]string{Shardgate, Postgres, PgBouncer, Relay, Direct}, name) {
 			return nil, fmt.Errorf("--target %s: the name is taken", name)
 		}
 		if _, err := url.Parse(u); err != nil {

@@ -18,7 +18,8 @@ const (
 
 // accounts are the four tables of pgbench. Every transaction adds the same amount to an
 // account, a teller, a branch and the history, so the four sums stay equal, and the
-// history has a row for every transaction that was committed.
+// history has a row for every transaction that was committed. Unlike pgbench's own, the
+// accounts begin with balances that differ, so that sorting them is work.
 type accounts struct{}
 
 // Name is that of the data.
@@ -47,9 +48,13 @@ var accountTables = []struct {
 	}, "ALTER TABLE pgbench_tellers ADD PRIMARY KEY (tid)"},
 	{"COPY pgbench_accounts (aid, bid, abalance, filler) FROM STDIN", accountsPerBranch, func(dst []byte, n int64) []byte {
 		dst = append(strconv.AppendInt(dst, n, 10), '\t')
-		return append(strconv.AppendInt(dst, (n-1)/accountsPerBranch+1, 10), "\t0\t\n"...)
+		dst = append(strconv.AppendInt(dst, (n-1)/accountsPerBranch+1, 10), '\t')
+		return append(strconv.AppendInt(dst, firstBalance(n), 10), "\t\n"...)
 	}, "ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid)"},
 }
+
+// firstBalance is that of an account when it is made: -5000 to 5000, in no order.
+func firstBalance(aid int64) int64 { return aid*7919%10_001 - 5000 }
 
 // Load makes the tables through the store's URL.
 func (accounts) Load(ctx context.Context, s *target.Store, scale int) error {

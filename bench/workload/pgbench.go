@@ -16,6 +16,7 @@ var pgbench = &Workload{
 	Script: func(p load.Protocol, scale int) load.Script {
 		return &pgbenchScript{protocol: p, scale: int64(scale)}
 	},
+	Clients: 8,
 }
 
 var (

@@ -17,8 +17,9 @@ var selectByKey = &Workload{
 	Script: func(p load.Protocol, scale int) load.Script {
 		return &selectScript{protocol: p, accounts: int64(scale) * accountsPerBranch}
 	},
-	Bound: 25 * time.Microsecond,
-	Unit:  "select by key",
+	Clients: 8,
+	Bound:   25 * time.Microsecond,
+	Unit:    "select by key",
 }
 
 var selectAccount = load.NewStatement("s0", "SELECT abalance FROM pgbench_accounts WHERE aid = $1;", "SELECT 1")

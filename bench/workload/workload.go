@@ -27,27 +27,56 @@ type Workload struct {
 	Data  Data
 	// Statements are all that the script runs.
 	Statements []*load.Statement
+	// Clients is the number of clients that the bounds are for, and that is measured if
+	// no other is asked for.
+	Clients int
 	// Script makes the script of one client, for data of a scale.
 	Script func(p load.Protocol, scale int) load.Script
-	// Bound is the most CPU time that a transaction may cost Shardgate's gateway, at
-	// BoundClients clients; 0: none is promised.
+	// Bound is the most CPU time that a transaction may cost Shardgate's gateway; 0: none
+	// is promised.
 	Bound time.Duration
 	// Unit is what Bound is for, in words.
 	Unit string
+	// Direct is what the gateway asks of each shard. Asked of all of them at once without
+	// the gateway, it gives the time by which the gateway's is bounded: DirectFactor times
+	// that and DirectExtra. nil: there is no such bound.
+	Direct *load.Statement
+	// Streams says that the answers are large: the rows count, and the gateway's memory.
+	Streams bool
+	// RowBound is the most CPU time that a row may cost the gateway; 0: none is promised.
+	RowBound time.Duration
+	// Verify compares the answer through a target with what its servers hold; nil: the
+	// command tags say enough.
+	Verify func(ctx context.Context, t *target.Target) error
 }
 
-// BoundClients is the number of clients that the documented bounds are for.
-const BoundClients = 8
+// The bounds of workloads that have Direct, and that of the gateway's memory above what
+// it holds when idle where answers are streamed.
+const (
+	DirectFactor = 1.1
+	DirectExtra  = 2 * time.Millisecond
+	MemoryBytes  = 64 << 20
+)
 
 // All are the workloads, in the order in which they are run.
-var All = []*Workload{selectByKey, pgbench}
+var All = []*Workload{selectByKey, pgbench, aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered}
+
+// Default are the names of those that are run if none is asked for.
+var Default = []string{selectByKey.Name, pgbench.Name}
+
+// Names are those of All.
+func Names() (list []string) {
+	for _, w := range All {
+		list = append(list, w.Name)
+	}
+	return list
+}
 
 // ByName returns the workloads of these names, in the order of All.
 func ByName(names []string) ([]*Workload, error) {
 	var list []*Workload
-	var known []string
+	known := Names()
 	for _, w := range All {
-		known = append(known, w.Name)
 		if slices.Contains(names, w.Name) {
 			list = append(list, w)
 		}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/bench/workload"
+)
+
+// streamed writes what the rows of large answers cost.
+func (c *cellReport) streamed(w io.Writer) {
+	if !c.cell.workload.Streams {
+		return
+	}
+	for _, f := range c.Targets {
+		if f.FirstRowMicros.Max == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "  %s: first row after %s ms %s", f.Target, millis(f.FirstRowMicros.Median), bracket(f.FirstRowMicros, millis))
+		if s := f.RowMicros; s.Max > 0 {
+			fmt.Fprintf(w, "; gateway %.3f µs a row %s", s.Median, bracket(s, threeDigits))
+		}
+		if s := f.PeakBytes; s != nil {
+			fmt.Fprintf(w, "; gateway's memory at most %s MiB %s above idle", mebibytes(s.Median), bracket(*s, mebibytes))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// bounds compares Shardgate's figures with what is promised of them: a line for each
+// promise about this cell.
+func (c *cellReport) bounds() (lines []string) {
+	w, f := c.cell.workload, c.of(target.Shardgate)
+	if f == nil || c.Clients != w.Clients {
+		return nil
+	}
+	add := func(within bool, format string, args ...any) {
+		verdict := "within it"
+		if !within {
+			verdict = "ABOVE IT"
+		}
+		lines = append(lines, "bound: "+fmt.Sprintf(format, args...)+", "+verdict)
+	}
+	at := plural(c.Clients, "client")
+	if s, measured := f.CPUMicros[target.Gateway]; measured && w.Bound > 0 {
+		add(s.Median <= micros(w.Bound), "a %s costs the gateway at most %g µs of CPU at %s: %.1f", w.Unit, micros(w.Bound), at, s.Median)
+		lines[len(lines)-1] += c.yardstick(s.Median)
+	}
+	if d := c.of(target.Direct); d != nil && len(d.Rounds) > 0 && len(f.Rounds) > 0 {
+		mine, direct := f.LatencyMicros["p50"], d.LatencyMicros["p50"]
+		bound := workload.DirectFactor*direct.Median + micros(workload.DirectExtra)
+		add(mine.Median <= bound, "the median is at most %g times direct plus %v at %s, here %s ms: %s %s, direct %s %s",
+			workload.DirectFactor, workload.DirectExtra, at, millis(bound),
+			millis(mine.Median), bracket(mine, millis), millis(direct.Median), bracket(direct, millis))
+	}
+	if s := f.RowMicros; s.Max > 0 && w.RowBound > 0 {
+		add(s.Median <= micros(w.RowBound), "a row costs the gateway at most %g µs of CPU at %s: %.3f", micros(w.RowBound), at, s.Median)
+	}
+	if s := f.PeakBytes; s != nil {
+		add(s.Median <= workload.MemoryBytes, "the gateway's memory is at most %s MiB above idle at %s: %s", mebibytes(workload.MemoryBytes), at, mebibytes(s.Median))
+	}
+	return lines
+}
+
+// of are the figures of a target; nil: it has none.
+func (c *cellReport) of(name string) *figures {
+	for _, f := range c.Targets {
+		if f.Target == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// addRows takes what a run has seen of the rows of its answers.
+func (m *round) addRows() {
+	if m.Rows = m.result.Rows; m.Rows == 0 {
+		return
+	}
+	m.FirstRowMicros = micros(m.result.FirstRow.Percentile(50))
+	if cpu, ok := m.CPUMicros[target.Gateway]; ok && m.Failed == 0 {
+		m.RowMicros = cpu * float64(m.Committed) / float64(m.Rows)
+	}
+}
+
+// summarizeRows makes the spreads of what the rounds have seen of rows.
+func (f *figures) summarizeRows() {
+	above0 := func(v float64) (float64, bool) { return v, v > 0 }
+	f.FirstRowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.FirstRowMicros) })
+	f.RowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.RowMicros) })
+	if slices.ContainsFunc(f.Rounds, func(m *round) bool { return m.PeakBytes != nil }) {
+		peak := f.spread(func(m *round) (float64, bool) {
+			if m.PeakBytes == nil {
+				return 0, false
+			}
+			return float64(*m.PeakBytes), true
+		})
+		f.PeakBytes = &peak
+	}
+}
+
+// rate writes transactions in a second.
+func rate(f float64) string {
+	if f > 0 && f < 10 {
+		return twoDigits(f)
+	}
+	return thousands(f)
+}
+
+func threeDigits(f float64) string   { return strconv.FormatFloat(f, 'f', 3, 64) }
+func mebibytes(bytes float64) string { return strconv.FormatFloat(bytes/(1<<20), 'f', 1, 64) }
