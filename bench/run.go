@@ -133,6 +133,7 @@ type contender struct {
 	*target.Target
 	clients *load.Clients
 	figures *figures
+	idle    *int64 // the gateway's resident memory before any client came; nil: not watched
 }
 
 // cell measures all targets in turn and then checks the data.
@@ -156,11 +157,17 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			r.ran += r.Rounds
 			continue
 		}
+		var idle *int64
+		if c.workload.Streams {
+			if idle, err = r.idleMemory(ctx, t); err != nil {
+				return err
+			}
+		}
 		cs, err := load.Open(ctx, r.clientOptions(c, t))
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
-		contenders = append(contenders, &contender{t, cs, f})
+		contenders = append(contenders, &contender{t, cs, f, idle})
 	}
 	measured := r.rounds(ctx, c, contenders, tallies)
 	if measured == nil {
@@ -212,7 +219,7 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 			r.ran++
 			label := fmt.Sprintf("[%d/%d] %s: %s, round %d", r.ran, r.runs, c, t.Name, round+1)
 			r.progress.begin(label, r.Duration, t.clients.Committed)
-			m, err := r.measure(ctx, c, t)
+			m, err := r.measure(ctx, t)
 			if err != nil {
 				r.progress.end("")
 				return err
@@ -231,14 +238,8 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 
 // measure runs one round of one target. All transactions that were sent are answered at
 // its end, so CPU time and transactions are of the same work.
-func (r *runner) measure(ctx context.Context, c cell, t *contender) (*round, error) {
-	peak := func() *int64 { return nil }
-	if c.workload.Streams {
-		var err error
-		if peak, err = r.watchMemory(ctx, t.Target); err != nil {
-			return nil, err
-		}
-	}
+func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
+	watched := t.idle != nil && measure.ResetPeak(gatewayOf(t.Target)) == nil // which may not be allowed
 	before, err := cpuOf(t.Target)
 	if err != nil {
 		return nil, err
@@ -252,36 +253,44 @@ func (r *runner) measure(ctx context.Context, c cell, t *contender) (*round, err
 		return nil, err
 	}
 	m := newRound(res, before, after)
-	m.PeakBytes = peak()
+	if watched {
+		peak, err := measure.MemoryOf(gatewayOf(t.Target))
+		if err != nil {
+			return nil, err
+		}
+		above := max(0, peak.Peak-*t.idle)
+		m.PeakBytes = &above
+	}
 	return m, nil
 }
 
-// watchMemory returns what tells the peak of the resident memory of a target's gateway
-// above what it holds now, at rest; nil where it has none or the system can't tell.
-func (r *runner) watchMemory(ctx context.Context, t *target.Target) (func() *int64, error) {
-	nothing := func() *int64 { return nil }
-	i := slices.IndexFunc(t.Parts, func(p target.Part) bool { return p.Role == target.Gateway })
-	if i < 0 {
-		return nothing, nil
-	}
-	pid := t.Parts[i].CPU.PID
+// idleMemory is the resident memory of a target's gateway at rest; nil where it has none
+// or the system can't tell.
+func (r *runner) idleMemory(ctx context.Context, t *target.Target) (*int64, error) {
 	if t.Name == target.Shardgate {
 		if err := r.embedded.Rest(ctx); err != nil {
 			return nil, err
 		}
 	}
-	idle, err := measure.MemoryOf(pid)
-	if err != nil || measure.ResetPeak(pid) != nil {
-		return nothing, nil // of a process of another user, for example
+	pid := gatewayOf(t)
+	if pid == 0 {
+		return nil, nil
 	}
-	return func() *int64 {
-		m, err := measure.MemoryOf(pid)
-		if err != nil {
-			return nil
+	m, err := measure.MemoryOf(pid)
+	if errors.Is(err, measure.ErrNoCPU) {
+		return nil, nil
+	}
+	return &m.Now, err
+}
+
+// gatewayOf is the process of a target's gateway; 0: it has none that is known.
+func gatewayOf(t *target.Target) int {
+	for _, p := range t.Parts {
+		if p.Role == target.Gateway {
+			return p.CPU.PID
 		}
-		above := max(0, m.Peak-idle.Now)
-		return &above
-	}, nil
+	}
+	return 0
 }
 
 // client is the role of the benchmark itself.

@@ -60,6 +60,9 @@ func NewStatement(name, sql, want string) *Statement {
 	return s
 }
 
+// SQL is the statement's text, with its parameters.
+func (s *Statement) SQL() string { return s.sql }
+
 // Run executes the statement. A statement of the protocol Prepared was prepared before.
 func (c *Conn) Run(p Protocol, s *Statement, args ...int64) error {
 	c.out = s.appendTo(c.out[:0], c, p, args)

@@ -22,7 +22,7 @@ var (
 	aggregate = query{
 		name: "aggregate", about: "count and sum of all accounts: a row from each shard",
 		sql:    "SELECT count(*), sum(abalance) FROM pgbench_accounts",
-		direct: "SELECT count(*) AS c1, sum(abalance) AS c2 FROM pgbench_accounts",
+		direct: "SELECT count(*), sum(abalance) FROM pgbench_accounts",
 		rows:   func(int64) int64 { return 1 },
 		answer: func(all []account, row func(...int64)) {
 			row(int64(len(all)), sumOf(all))
@@ -32,7 +32,7 @@ var (
 	groupBy = query{
 		name: "group-by", about: "count and sum of the accounts of each branch, which are on all shards",
 		sql:    "SELECT bid, count(*), sum(abalance) FROM pgbench_accounts GROUP BY bid",
-		direct: `SELECT "pgbench_accounts"."bid" AS c1, count(*) AS c2, sum(abalance) AS c3 FROM pgbench_accounts GROUP BY 1`,
+		direct: `SELECT "pgbench_accounts"."bid", count(*), sum(abalance) FROM pgbench_accounts GROUP BY 1`,
 		rows:   func(scale int64) int64 { return scale },
 		answer: func(all []account, row func(...int64)) {
 			branches := map[int64][]account{}
@@ -48,7 +48,7 @@ var (
 	orderLimit = query{
 		name: "order-limit", about: "the ten accounts with the greatest balances",
 		sql:    "SELECT aid, abalance FROM pgbench_accounts ORDER BY abalance DESC, aid LIMIT 10",
-		direct: `SELECT "pgbench_accounts"."aid" AS c1, "pgbench_accounts"."abalance" AS c2 FROM pgbench_accounts ORDER BY (abalance) DESC, (aid) LIMIT (10)`,
+		direct: `SELECT "pgbench_accounts"."aid", "pgbench_accounts"."abalance" FROM pgbench_accounts ORDER BY (abalance) DESC, (aid) LIMIT (10)`,
 		rows:   func(int64) int64 { return 10 }, ordered: true,
 		answer: func(all []account, row func(...int64)) {
 			slices.SortFunc(all, func(a, b account) int {
@@ -88,7 +88,7 @@ var (
 // query is a workload of one statement that reads accounts of all shards.
 type query struct {
 	name, about, sql string
-	direct           string                  // what the gateway asks of each shard; "": the answer is streamed
+	direct           string                  // what the gateway asks of each shard, but for names of columns; "": the answer is streamed
 	rows             func(scale int64) int64 // at least; tables of others may be larger
 	ordered          bool                    // the order of the rows is a part of the answer
 	rowBound         time.Duration
