@@ -209,9 +209,6 @@ func (a *analysis) insert(n *pg.Node) Node {
 	e := a.target(ins.Relation, lvl)
 	sel := ins.SelectStmt.GetSelectStmt()
 	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
-	if sel != nil {
-		a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)
-	}
 	if oc := ins.OnConflictClause; oc != nil {
 		excluded := &rte{name: "excluded"}
 		up := &level{parent: nil, rtes: []*rte{e, excluded}, ctes: lvl.ctes}
@@ -221,8 +218,15 @@ func (a *analysis) insert(n *pg.Node) Node {
 		}
 		a.exprs(oc.TargetList, up, nil)
 		a.expr(oc.WhereClause, up, nil)
+		if e.table != nil {
+			a.assigned(oc.TargetList, e.table)
+		}
 	}
 	a.exprs(ins.ReturningList, lvl, nil)
+	tail := a.tailOf(e)
+	if sel != nil {
+		a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)
+	}
 	a.complete(n)
 	if a.env.Shards == 1 {
 		return &Route{Place: Home}
@@ -231,19 +235,23 @@ func (a *analysis) insert(n *pg.Node) Node {
 	switch {
 	case t == nil || t.Distribution == Local:
 		if len(a.leaves) > 0 {
-			refuse(a.spanningLocal(ins.Relation.Relname))
+			if values || tail.reads || sel == nil {
+				refuse(a.spanningLocal(ins.Relation.Relname))
+			}
+			return a.insertElsewhere(ins, a.env.find(ins.Relation.Schemaname, ins.Relation.Relname), tail)
 		}
 		a.homeOnly()
 		return &Route{Place: Home}
 	case ins.Override == pg.OverridingKind_OVERRIDING_USER_VALUE:
 		refuse(unsupported("OVERRIDING USER VALUE for a distributed table is not supported: each shard would count for itself", "Leave it out."))
+	case t.Distribution == Reference && !values && sel != nil:
+		return a.insertReference(ins, t, tail)
 	case t.Distribution == Reference:
-		if !values && sel != nil {
-			refuse(unsupported("INSERT ... SELECT into the reference table "+t.String()+" is not supported yet", "Use COPY or INSERT ... VALUES."))
-		}
 		a.defaults(ins, t)
 		a.stored(ins, sel, t)
 		return a.referenceWrite(t)
+	case !values && sel != nil:
+		return a.insertQuery(ins, t, tail)
 	}
 	if r := a.spanning(); r != nil {
 		refuse(r)
@@ -253,9 +261,6 @@ func (a *analysis) insert(n *pg.Node) Node {
 			"Read the rows first, and insert them with VALUES."))
 	}
 	if !values {
-		if sel != nil {
-			refuse(unsupported("INSERT ... SELECT into a sharded table is not supported yet", "Read the rows first, and insert them with COPY or INSERT ... VALUES."))
-		}
 		refuse(nullKey(t))
 	}
 	if oc := ins.OnConflictClause; oc != nil && len(a.assignedKey(oc.TargetList, t)) > 0 {
@@ -274,9 +279,6 @@ func (a *analysis) stored(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) {
 				a.storeDate(n, t, names[i])
 			}
 		}
-	}
-	if oc := ins.OnConflictClause; oc != nil {
-		a.assigned(oc.TargetList, t)
 	}
 }
 

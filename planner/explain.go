@@ -72,6 +72,9 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	}
 	switch n := x.Of.Node.(type) {
 	case *Route:
+		if _, ok := n.Else.(*InsertSelect); ok {
+			n.Else, n.Refusal = nil, explainInsert()
+		}
 		if n.Place == Pinned {
 			return st
 		}
@@ -83,6 +86,8 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		if x.Format == ExplainOther {
 			refuse(ExplainFormatRefusal())
 		}
+	case *InsertSelect:
+		refuse(explainInsert())
 	default: // set_config
 		if x.Analyze {
 			refuse(unsupported("EXPLAIN ANALYZE of a change of settings is not supported", "Leave ANALYZE out."))
@@ -90,6 +95,10 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		st.Node = &Route{Place: Home}
 	}
 	return st
+}
+
+func explainInsert() *Refusal {
+	return unsupported("EXPLAIN of an INSERT whose rows have to be brought together is not supported yet", "Explain its query.")
 }
 
 // ExplainFormatRefusal refuses a format for a statement over several shards.

@@ -63,7 +63,7 @@ func spans(n Node) bool {
 	switch n := n.(type) {
 	case *Route:
 		return n.Else != nil
-	case *Scatter, *Broadcast, *Split, *Gather:
+	case *Scatter, *Broadcast, *Split, *Gather, *InsertSelect:
 		return true
 	}
 	return false

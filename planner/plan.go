@@ -47,8 +47,8 @@ type Statement struct {
 	TempTable string
 }
 
-// Node is one of the kinds of plan: Route, Scatter, Gather, Split, Broadcast, CopyIn,
-// CopyOut, Cursor, Explain or Control.
+// Node is one of the kinds of plan: Route, Scatter, Gather, Split, Broadcast,
+// InsertSelect, CopyIn, CopyOut, Cursor, Explain or Control.
 type Node interface{ kind() string }
 
 // Place says which shard a Route goes to when no key decides it.

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -87,6 +88,8 @@ func (r *renderer) node(n Node) {
 		r.gather(n)
 	case *Explain:
 		r.explain(n)
+	case *InsertSelect:
+		r.insertSelect(n)
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {
@@ -294,6 +297,44 @@ func (r *renderer) gather(g *Gather) {
 		}
 		r.line("final: %s", r.sql(g.Final))
 		r.below(func() { r.notes(r.final) })
+	})
+}
+
+func (r *renderer) insertSelect(n *InsertSelect) {
+	to, by := "home", ""
+	if n.Table != nil {
+		to = n.Table.String() + when(n.Table.Distribution == Reference, ", all shards")
+	}
+	for _, k := range n.Keys {
+		if by += " "; k.Value != nil {
+			by += tuple([]Value{*k.Value}, Value.String)
+		} else {
+			by += fmt.Sprintf("column %d", k.Column+1)
+		}
+		by += " as " + k.Type.String()
+	}
+	r.line("InsertSelect into %s%s%s", to, when(by != "", ", by")+by, when(n.KeepsOrder, ", keeps order"))
+	r.below(func() {
+		if len(n.LockReference) > 0 {
+			r.line("lock %s", strings.Join(n.LockReference, ", "))
+		}
+		if n.MinColumns > 0 {
+			r.line("at least %d columns: %s", n.MinColumns, n.Refusal.Message)
+		}
+		rows := SQL{{Part: 1}}
+		for _, c := range n.Constants {
+			if c != nil {
+				rows = append(append(rows, Piece{Own: ", "}), c...)
+			}
+		}
+		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Tail)))
+		q := renderer{depth: r.depth}
+		if r.text != nil {
+			start, end := n.Start.Offset(r.lits), n.End.Offset(r.lits)
+			q.text, q.lits = r.text[start:end], n.QueryLiterals(r.lits, start)
+		}
+		q.node(n.Query.Node)
+		r.WriteString(q.String())
 	})
 }
 

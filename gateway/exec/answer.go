@@ -46,7 +46,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if op.Columns != nil && i == 0 {
 				err = r.describe(c, op.Columns)
 			}
-			if err == nil && (pass || op.Into != nil) && i == 0 {
+			if err == nil && (pass || op.Into != nil || op.Shape != nil) && i == 0 {
 				err = r.translate(c)
 			}
 			if err == nil && op.Origins != nil && i == 0 {
@@ -54,6 +54,9 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			}
 			if err == nil && op.Into != nil && i == 0 {
 				err = r.keepTypes(op.Into, c)
+			}
+			if err == nil && op.Shape != nil && i == 0 {
+				*op.Shape, err = keepMessage(c, h.Type)
 			}
 			pass = pass && i == 0
 			end = op.Kind == Describe

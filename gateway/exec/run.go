@@ -76,6 +76,9 @@ type Op struct {
 	// Into gets the rows of a Hidden operation, and by a Describe before it their
 	// types.
 	Into Sink
+	// Shape gets the RowDescription of a Hidden Describe, whole; an Execute with Whole
+	// writes it before the rows.
+	Shape *[]byte
 	// Columns are the portal's: a Describe fills them, for the Execute.
 	Columns *Columns
 	// Origins are a cursor's: a hidden Describe of its query fills them, for what
@@ -304,6 +307,9 @@ func (r *Runner) collectAll(op *Op) {
 	r.Tag, r.sums = Tag{}, r.sums[:0]
 	if op.Whole && !r.succeeded(op) {
 		return
+	}
+	if op.Whole && op.Shape != nil {
+		r.write(func(b []byte) []byte { return append(b, *op.Shape...) })
 	}
 	ended := make([]bool, len(op.Conns))
 	for _, i := range op.Order {

@@ -198,7 +198,7 @@ func (s *script) end(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err := s.admin.Query(ctx, `SELECT format('DROP TABLE %s CASCADE', string_agg(quote_ident(tablename), ','))
-		FROM pg_tables WHERE schemaname = 'public' GROUP BY tablename IN ('sharded', 'child', 'words', 'ref')`)
+		FROM pg_tables WHERE schemaname = 'public' GROUP BY tablename IN ('sharded', 'child', 'words', 'times', 'ref')`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,12 +130,12 @@ func (s *Session) cursorOrigins(node planner.Node) *exec.Origins {
 }
 
 // portalConn gets the connection that has a portal on one of its shards.
-func (s *Session) portalConn(p *portal, shard int) (*pool.Conn, error) {
+func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, error) {
 	if c := s.cursorScratch(p.node); c != nil {
 		s.useInBatch(c)
 		return c, nil
 	}
-	return s.connFor(shard, p.prep.st.Writes)
+	return s.connFor(shard, p.prep.st.Writes && !readOnly)
 }
 
 // counts says whether a portal's plan is a Gather whose rows an Execute counts.

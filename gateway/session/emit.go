@@ -83,6 +83,8 @@ func readsHome(node planner.Node) bool {
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
 		return slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
+	case *planner.InsertSelect:
+		return true
 	}
 	return false
 }
@@ -103,9 +105,10 @@ func (s *Session) emitBind(st *step) error {
 			return errStatementFailed
 		}
 	}
+	_, later := p.node.(*planner.InsertSelect) // what is bound is not executed
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
-		c, err := s.portalConn(p, shard)
+		c, err := s.portalConn(p, shard, later)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
@@ -266,10 +269,12 @@ func (s *Session) emitExecute(st *step) error {
 		return s.executeGather(st)
 	case *planner.Explain:
 		return s.executeExplain(st)
+	case *planner.InsertSelect:
+		return s.executeInsert(st)
 	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
-		c, err := s.portalConn(p, shard)
+		c, err := s.portalConn(p, shard, false)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
@@ -383,7 +388,7 @@ func (s *Session) executeLimited(st *step, name string, conns []*pool.Conn) erro
 func (s *Session) emitClosePortal(st *step) error {
 	var conns []*pool.Conn
 	for _, shard := range st.portal.shards {
-		c, err := s.portalConn(st.portal, shard)
+		c, err := s.portalConn(st.portal, shard, false)
 		if err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed

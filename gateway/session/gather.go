@@ -26,6 +26,8 @@ type gathering struct {
 	taints bool
 	// hold keeps the CommandComplete from the client: s.run.Tag has it.
 	hold bool
+	// into gets the rows, which are not for the client; else nil.
+	into *exec.Selected
 	// conn gets the connection to a shard on which the statement reads there. used
 	// are those that it has given.
 	conn func(shard int) (*pool.Conn, error)
@@ -93,7 +95,7 @@ func (s *Session) fetch(g *gathering) error {
 		s.failGather(asError(err))
 		return nil
 	}
-	if g.prep == nil || g.plan.Query != nil {
+	if (g.prep == nil || g.plan.Query != nil) && g.into == nil {
 		defer func(shift int32) { s.run.Shift = shift }(s.run.Shift)
 		s.describeQuery(home, g)
 	}
@@ -272,6 +274,8 @@ func (s *Session) final(g *gathering) error {
 	if x := g.explain; x != nil {
 		sql = append(sql, x.Head...)
 		op.Hidden, op.Rows = true, &x.final.tasks[0].plan
+	} else if g.into != nil {
+		formats = []int16{wire.FormatBinary}
 	} else if g.bind != nil {
 		formats = g.bind.ResultFormats
 	}
@@ -286,8 +290,13 @@ func (s *Session) final(g *gathering) error {
 		s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 	}
 	s.sendBind(c, g, portal, parts.Arrays, formats)
-	c.SetOut(wire.AppendExecute(c.Out(), portal, g.limit))
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
+	if g.into != nil {
+		op.Hidden, op.Into, op.Columns = true, g.into, &exec.Columns{}
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
+		s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Hidden: true, Into: g.into, Columns: op.Columns})
+	}
+	c.SetOut(wire.AppendExecute(c.Out(), portal, g.limit))
 	s.run.Add(op)
 	if g.portal == nil {
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))

@@ -47,12 +47,22 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
-	bind    []byte        // the Bind's body, of a Gather or an Explain
+	bind    []byte        // the Bind's body, of a plan that brings rows to the gateway
 	lines   [][]byte      // of an Explain, that are yet to be sent
 	open    *openPortal   // where the rest of a Gather's rows is
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated
+}
+
+// brings says whether a plan brings rows together: the client's portal is bound on the
+// home shard to be described, and not executed.
+func brings(node planner.Node) bool {
+	switch node.(type) {
+	case *planner.Gather, *planner.Explain, *planner.InsertSelect:
+		return true
+	}
+	return false
 }
 
 // returnsRows says whether a portal over several shards gives rows, for Execute to

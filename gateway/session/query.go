@@ -392,6 +392,10 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	case *planner.Explain:
 		return s.explainQuery(n, text, lits, hold)
 	}
+	if n, ok := node.(*planner.InsertSelect); ok {
+		err := s.insertQuery(n, st, text, lits, hold)
+		return s.run.Tag, err
+	}
 	var conns []*pool.Conn
 	if c := s.cursorScratch(node); c != nil {
 		conns, shards = append(conns, c), nil
@@ -457,6 +461,8 @@ func lockedReferences(node planner.Node) []string {
 	case *planner.Broadcast:
 		return n.LockReference
 	case *planner.CopyIn:
+		return n.LockReference
+	case *planner.InsertSelect:
 		return n.LockReference
 	}
 	return nil

@@ -91,7 +91,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, shards, err
 	case *planner.CopyIn:
 		return n, s.allShards(), nil
-	case *planner.Gather:
+	case *planner.Gather, *planner.InsertSelect:
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)
@@ -265,10 +265,20 @@ func (s *Session) placeSplit(n *planner.Split) (planner.Node, []int, error) {
 
 // hashByShard asks the home shard for the hash of a value that can't be read
 // here exactly as PostgreSQL reads it.
-func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (uint64, *wire.Error) {
+func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (h uint64, err *wire.Error) {
+	err = s.asideOnHome(func(c *pool.Conn) (err *wire.Error) {
+		h, err = exec.HashByShard(c, t, typmod, value, binary, from)
+		return err
+	})
+	return h, err
+}
+
+// asideOnHome runs f with a connection to the home shard that has the session's
+// settings, and no part in its transaction.
+func (s *Session) asideOnHome(f func(*pool.Conn) *wire.Error) *wire.Error {
 	c, err := s.host.Pools.Pool(s.host.Home, s.role).Get()
 	if err != nil {
-		return 0, asError(err)
+		return asError(err)
 	}
 	defer c.Put()
 	vars, block := s.vars, s.settingsBlock()
@@ -277,18 +287,18 @@ func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, bi
 	}
 	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.Query(sql); err != nil {
-			return 0, asError(err)
+			return asError(err)
 		}
 	}
 	c.Vars = vars
 	if block == "" {
-		return exec.HashByShard(c, t, typmod, value, binary, from)
+		return f(c)
 	}
 	defer c.Query("ROLLBACK")
 	if _, err := c.Query(block); err != nil {
-		return 0, asError(err)
+		return asError(err)
 	}
-	return exec.HashByShard(c, t, typmod, value, binary, from)
+	return f(c)
 }
 
 // settingsBlock is the SQL that begins a transaction with the settings that the

@@ -162,8 +162,7 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		}
 		p.node = node
 		p.shards = append([]int(nil), shards...)
-		switch node.(type) {
-		case *planner.Gather, *planner.Explain:
+		if brings(node) {
 			p.bind = append([]byte(nil), st.body...)
 			if prep.typed == nil && prep.st.Params > 0 {
 				if err := s.inferTypes(prep); err != nil {

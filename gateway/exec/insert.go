@@ -1,0 +1,300 @@
+package exec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// Selected are the rows of the query of a planner.InsertSelect, in memory. A Sink.
+type Selected struct {
+	Plan *planner.InsertSelect
+	// LimitBytes bounds the rows.
+	LimitBytes int64
+
+	types []uint32
+	rows  []byte // as in DataRow, one behind the other
+	count int
+}
+
+// Types is a Sink's.
+func (r *Selected) Types(oids []uint32) { r.types = oids }
+
+// Row is a Sink's.
+func (r *Selected) Row(body []byte) *wire.Error {
+	if int64(len(r.rows)+len(body)) > r.LimitBytes {
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement inserts are more than %d bytes", r.LimitBytes).
+			WithHint("Make limits.gather_bytes larger, or insert the rows by several statements.")
+	}
+	r.rows = append(r.rows, body...)
+	r.count++
+	return nil
+}
+
+// AddUp makes one row of rows of bigints, the sums.
+func (r *Selected) AddUp() *wire.Error {
+	sums := make([]int64, len(r.types))
+	for row := r.rows; len(row) > 0; {
+		row = row[2:]
+		for i := range sums {
+			n := int32(binary.BigEndian.Uint32(row))
+			if n != 8 {
+				return wire.Errorf(wire.InternalError, "a shard counted by another type than bigint")
+			}
+			sums[i] += int64(binary.BigEndian.Uint64(row[4:]))
+			row = row[12:]
+		}
+	}
+	r.rows, r.count = binary.BigEndian.AppendUint16(nil, uint16(len(sums))), 1
+	for _, n := range sums {
+		r.rows = binary.BigEndian.AppendUint32(r.rows, 8)
+		r.rows = binary.BigEndian.AppendUint64(r.rows, uint64(n))
+	}
+	return nil
+}
+
+// Check says why rows of these columns can't be inserted.
+func (r *Selected) Check() *wire.Error {
+	if why := r.Plan.Refusal; why != nil && len(r.types) < r.Plan.MinColumns {
+		e := wire.Errorf(why.Code, "%s", why.Message)
+		e.Detail, e.Hint = why.Detail, why.Hint
+		return e
+	}
+	for _, k := range r.Plan.Keys {
+		if k.Column >= len(r.types) {
+			return wire.Errorf(wire.FeatureNotSupported, "the rows of the sharded table %s need a value for their key", r.Plan.Table).
+				WithHint("Name the column, and let the query give it.")
+		}
+	}
+	for i, t := range r.types {
+		if !r.constant(i) && arrays[t] == 0 {
+			return wire.Errorf(wire.FeatureNotSupported, "column %d of the query is of a type whose values can't be brought to other shards yet", i+1).
+				WithHint("Only scalar types of PostgreSQL's own can. Insert the rows with COPY, or with VALUES.")
+		}
+	}
+	return nil
+}
+
+// constant says whether a column's value stands in the INSERT.
+func (r *Selected) constant(column int) bool {
+	return column < len(r.Plan.Constants) && r.Plan.Constants[column] != nil
+}
+
+// each calls f for the values of a column, nil for NULL.
+func (r *Selected) each(column int, f func(row int, value []byte)) {
+	rows := r.rows
+	for i := range r.count {
+		rows = rows[2:]
+		for c := range r.types {
+			n := int(int32(binary.BigEndian.Uint32(rows)))
+			rows = rows[4:]
+			if c == column {
+				if n < 0 {
+					f(i, nil)
+				} else {
+					f(i, rows[:n:n])
+				}
+			}
+			rows = rows[max(0, n):]
+		}
+	}
+}
+
+// Arrays returns the columns that are no constants as arrays in binary: those of the
+// rows of each of n shards. of says which shard has a row.
+func (r *Selected) Arrays(n int, of func(row int) int) [][][]byte {
+	var columns []int
+	for i := range r.types {
+		if !r.constant(i) {
+			columns = append(columns, i)
+		}
+	}
+	return r.arrays(columns, n, of)
+}
+
+// arrays writes arrays as array_recv in PostgreSQL's arrayfuncs.c reads them.
+func (r *Selected) arrays(columns []int, n int, of func(row int) int) [][][]byte {
+	const head = 20 // dimensions, whether there are NULLs, type, length, lower bound
+	out := make([][][]byte, n)
+	counts := make([]uint32, n)
+	for i := range out {
+		for range columns {
+			out[i] = append(out[i], make([]byte, head))
+		}
+	}
+	places := make([]int, len(r.types)) // of columns in out, from 1
+	for i, c := range columns {
+		places[c] = i + 1
+	}
+	rows := r.rows
+	for row := range r.count {
+		to := out[of(row)]
+		counts[of(row)]++
+		rows = rows[2:]
+		for _, p := range places {
+			size := 4 + max(0, int(int32(binary.BigEndian.Uint32(rows))))
+			if p > 0 {
+				to[p-1] = append(to[p-1], rows[:size]...)
+			}
+			rows = rows[size:]
+		}
+	}
+	for i, to := range out {
+		for k, b := range to {
+			binary.BigEndian.PutUint32(b[4:], 1) // there may be NULLs
+			binary.BigEndian.PutUint32(b[8:], r.types[columns[k]])
+			if counts[i] == 0 {
+				to[k] = b[:12]
+				continue
+			}
+			binary.BigEndian.PutUint32(b, 1)
+			binary.BigEndian.PutUint32(b[12:], counts[i])
+			binary.BigEndian.PutUint32(b[16:], 1)
+		}
+	}
+	return out
+}
+
+// Slots computes the slot of each row. hash asks a shard for the hashes of the values
+// in an array, stored as a type with a modifier. null says that a row has no key.
+func (r *Selected) Slots(v *Values, hash func(t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error)) (slots []shardmap.Slot, null bool, err *wire.Error) {
+	hashes := make([]uint64, r.count)
+	for i, k := range r.Plan.Keys {
+		add := func(row int, h uint64) {
+			if i > 0 {
+				h = shardmap.Combine(hashes[row], h)
+			}
+			hashes[row] = h
+		}
+		typmod := r.Plan.Table.KeyTypmod(i)
+		if k.Value != nil {
+			h, isNull, err := v.hash(k.Type, typmod, *k.Value)
+			if err != nil {
+				return nil, false, err
+			}
+			null = null || isNull && r.count > 0
+			for row := range r.count {
+				add(row, h)
+			}
+			continue
+		}
+		if r.hashed(k, typmod, v) {
+			bad := false
+			r.each(k.Column, func(row int, value []byte) {
+				h, ok := k.Type.HashBinary(value)
+				null = null || value == nil
+				bad = bad || value != nil && !ok
+				add(row, h)
+			})
+			if bad {
+				return nil, false, wire.Errorf(wire.InternalError, "a shard gave a key that can't be read")
+			}
+			continue
+		}
+		res, err := hash(k.Type, typmod, arrays[r.types[k.Column]], r.arrays([]int{k.Column}, 1, func(int) int { return 0 })[0][0])
+		if err != nil {
+			return nil, false, err
+		}
+		if len(res.Rows) != r.count {
+			return nil, false, wire.Errorf(wire.InternalError, "a shard gave no hashes for the keys")
+		}
+		for row, values := range res.Rows {
+			h, bad := strconv.ParseInt(string(values[0]), 10, 64)
+			null = null || bad != nil
+			add(row, uint64(h))
+		}
+	}
+	for _, h := range hashes {
+		slots = append(slots, shardmap.SlotOf(h))
+	}
+	return slots, null, nil
+}
+
+// hashed says whether the values of a key's column can be hashed here: they are
+// stored as they are.
+func (r *Selected) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
+	from, ok := shardmap.KeyTypeOfOID(r.types[k.Column])
+	if !ok || textual(k.Type) && (typmod >= 0 || v.ASCIIOnly) {
+		return false
+	}
+	integer := func(t shardmap.KeyType) bool {
+		return t == shardmap.KeyInt2 || t == shardmap.KeyInt4 || t == shardmap.KeyInt8
+	}
+	variable := func(t shardmap.KeyType) bool { return t == shardmap.KeyText || t == shardmap.KeyVarchar }
+	return integer(from) && integer(k.Type) || variable(from) && variable(k.Type) || from == k.Type && typmod < 0
+}
+
+// HashesByShard computes the hashes of the values of an array, in their order, on a
+// shard, as HashByShard does.
+func HashesByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error) {
+	sql := "SELECT " + t.HashSQL("CAST(v AS "+modified(t, typmod)+")") + " FROM pg_catalog.unnest($1) AS _(v)"
+	out := wire.AppendParse(c.Out(), "", sql, []uint32{arrayType})
+	out = wire.AppendBind(out, "", "", []int16{wire.FormatBinary}, [][]byte{array}, []int16{wire.FormatText})
+	out = wire.AppendExecute(out, "", 0)
+	c.SetOut(wire.AppendSync(out))
+	c.Ready++
+	c.Unnamed = 0
+	res, e := readResult(c)
+	if e != nil {
+		moved := *e
+		moved.Position = 0
+		e = &moved
+	}
+	return res, e
+}
+
+// AppendInsert writes the INSERT of rows that are given to it as arrays, which are
+// the parameters behind the client's own, params of them.
+func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params int) (sql []byte, types []uint32) {
+	dst = r.Plan.Head.Append(dst, text, lits, nil)
+	dst = append(dst, "SELECT "...)
+	var from []byte
+	for i, t := range r.types {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		if r.constant(i) {
+			dst = r.Plan.Constants[i].Append(dst, text, lits, nil)
+			continue
+		}
+		types = append(types, arrays[t])
+		dst = fmt.Appendf(dst, "_.c%d", len(types))
+		if len(types) > 1 {
+			from = append(from, ", "...)
+		}
+		from = fmt.Appendf(from, "pg_catalog.unnest($%d)", params+len(types))
+	}
+	if len(types) == 0 {
+		// Nothing but constants, and so one key: all rows go to the same place.
+		dst = fmt.Appendf(dst, " FROM pg_catalog.generate_series(1, %d)", r.count)
+	} else {
+		dst = append(append(append(dst, " FROM ROWS FROM ("...), from...), ") AS _("...)
+		for i := range types {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = fmt.Appendf(dst, "c%d", i+1)
+		}
+		dst = append(dst, ')')
+	}
+	dst = append(dst, ' ')
+	return r.Plan.Tail.Append(dst, text, lits, nil), types
+}
+
+// Count is the number of rows.
+func (r *Selected) Count() int { return r.count }
+
+// keepMessage copies the message at the head of c's input.
+func keepMessage(c *pool.Conn, typ byte) ([]byte, error) {
+	body, err := c.Body()
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.BigEndian.AppendUint32([]byte{typ}, uint32(len(body)+4)), body...), nil
+}

@@ -1,0 +1,304 @@
+package session
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/planner/sqltext"
+	"github.com/shardgate/shardgate/shardmap"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// inserting is a planner.InsertSelect under way, in a transaction block.
+type inserting struct {
+	plan *planner.InsertSelect
+	text []byte
+	lits []sqltext.Literal
+	// query is how its query is asked; rows are what it gives.
+	query *gathering
+	rows  *exec.Selected
+	hold  bool // keeps the CommandComplete from the client: s.run.Tag has it
+	// conn gets the transaction's connection to a shard.
+	conn func(shard int, writes bool) (*pool.Conn, error)
+}
+
+// insert carries out an InsertSelect: the query's rows are read to their end, and
+// then inserted, by one statement on each shard. What was emitted before has been run.
+// The error is one of the client's connection; another is told to the client, and in
+// s.run.Failed.
+func (s *Session) insert(in *inserting) error {
+	in.rows = &exec.Selected{Plan: in.plan, LimitBytes: s.host.GatherBytes}
+	start, end := in.plan.Start.Offset(in.lits), in.plan.End.Offset(in.lits)
+	q := in.query
+	q.text, q.lits, q.into = in.text[start:end], in.plan.QueryLiterals(in.lits, start), in.rows
+	q.conn = func(shard int) (*pool.Conn, error) { return in.conn(shard, in.plan.Query.Writes) }
+	s.run.Failed = nil
+	for _, f := range []func(*inserting) error{s.checkInsert, s.lockInsert, s.selectRows, s.insertRows} {
+		if err := f(in); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkInsert has the home shard look at the statement of a simple Query, whose errors
+// are about the client's text. Of the extended protocol, the client's Parse has done so.
+func (s *Session) checkInsert(in *inserting) error {
+	if in.query.prep != nil {
+		return nil
+	}
+	home, err := in.query.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	home.SetOut(wire.AppendParse(home.Out(), "", in.text, nil))
+	home.Unnamed = 0
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+	s.syncUsed(in.query)
+	return s.run.Run(false)
+}
+
+// lockInsert locks the reference table that is changed, on every shard.
+func (s *Session) lockInsert(in *inserting) error {
+	if len(in.plan.LockReference) == 0 {
+		return nil
+	}
+	conns, err := in.conns(s.allShards())
+	if err != nil {
+		s.run.Run(false)
+		s.failGather(asError(err))
+		return nil
+	}
+	return s.lockReference(in.plan, conns)
+}
+
+func (in *inserting) conns(shards []int) ([]*pool.Conn, error) {
+	var out []*pool.Conn
+	for _, shard := range shards {
+		c, err := in.conn(shard, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// selectRows runs the query.
+func (s *Session) selectRows(in *inserting) error {
+	q := in.query
+	v := &s.values
+	v.Text, v.Literals, v.Bind, v.ASCIIOnly = q.text, q.lits, q.bind, s.asciiOnly()
+	node, shards, err := s.place(in.plan.Query.Node)
+	if err != nil {
+		e := *asError(err)
+		if e.Position > 0 {
+			e.Position += int32(utf8.RuneCount(in.text[:in.plan.Start.Offset(in.lits)])) + s.run.Shift
+		}
+		s.failGather(&e)
+		return nil
+	}
+	if g, ok := node.(*planner.Gather); ok {
+		q.plan = g
+		return s.gather(q)
+	}
+	var conns []*pool.Conn
+	for _, shard := range slices.Clone(shards) {
+		c, err := q.on(shard)
+		if err != nil {
+			s.run.Run(false)
+			s.failGather(asError(err))
+			return nil
+		}
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		s.sendPart(c, q, q.text)
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	cols := &exec.Columns{}
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: in.rows})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: in.rows, Rewritten: true, Done: func() {
+		if sc, ok := node.(*planner.Scatter); ok && sc.Merge == planner.AddIntegers {
+			if e := in.rows.AddUp(); e != nil {
+				s.run.Fail(e)
+			}
+		}
+	}})
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	s.syncUsed(q)
+	return s.run.Run(false)
+}
+
+// targets finds which shard gets each row. of is nil where every shard gets all.
+func (s *Session) targets(in *inserting) (shards []int, of []int, e *wire.Error) {
+	t := in.plan.Table
+	switch {
+	case t == nil:
+		return slices.Clone(s.onShard(s.host.Home)), nil, nil
+	case t.Distribution == planner.Reference:
+		return slices.Clone(s.allShards()), nil, nil
+	}
+	v := &s.values
+	v.Text, v.Literals, v.Bind, v.ASCIIOnly = in.text, in.lits, in.query.bind, s.asciiOnly()
+	slots, null, e := in.rows.Slots(v, s.hashesByShard)
+	if e == nil && null {
+		e = nullKeyError(t)
+	}
+	if e != nil {
+		return nil, nil, e
+	}
+	at := make([]int, len(s.host.Pools.Shards)) // positions in shards, from 1
+	for _, slot := range slots {
+		shard := s.snap.ShardOf(slot)
+		if at[shard] == 0 {
+			shards = append(shards, shard)
+			at[shard] = len(shards)
+		}
+		of = append(of, at[shard]-1)
+	}
+	if len(shards) == 0 {
+		shards = append(shards, s.host.Home) // which says that it inserts nothing
+	}
+	return shards, of, nil
+}
+
+// hashesByShard asks the home shard for the hashes of many values.
+func (s *Session) hashesByShard(t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (res *pool.Result, err *wire.Error) {
+	err = s.asideOnHome(func(c *pool.Conn) (err *wire.Error) {
+		res, err = exec.HashesByShard(c, t, typmod, arrayType, array)
+		return err
+	})
+	return res, err
+}
+
+// insertRows inserts the rows.
+func (s *Session) insertRows(in *inserting) error {
+	if e := in.rows.Check(); e != nil {
+		s.failGather(e)
+		return nil
+	}
+	shards, of, e := s.targets(in)
+	if e != nil {
+		s.failGather(e)
+		return nil
+	}
+	conns, err := in.conns(shards)
+	if err != nil {
+		s.run.Run(false)
+		s.failGather(asError(err))
+		return nil
+	}
+	s.sendRows(in, conns, of)
+	var shape []byte
+	op := exec.Op{Kind: exec.Execute, Conns: conns, Rewritten: true, Whole: true, HoldTag: in.hold, Columns: &exec.Columns{}}
+	if in.query.prep == nil {
+		op.Shape = &shape
+	}
+	if of == nil {
+		op.Merge = planner.First
+	} else if in.plan.KeepsOrder && len(conns) < 256 {
+		for _, i := range of {
+			op.Order = append(op.Order, uint8(i))
+		}
+	}
+	var tag exec.Tag
+	op.Done = func() { tag = s.run.Tag }
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: op.Columns, Shape: op.Shape})
+	s.run.Add(op)
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	for _, c := range conns {
+		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+	}
+	err = s.run.Run(false)
+	s.run.Tag = tag
+	return err
+}
+
+// sendRows sends each shard the INSERT of its rows.
+func (s *Session) sendRows(in *inserting, conns []*pool.Conn, of []int) {
+	q := in.query
+	sql, arrays := in.rows.AppendInsert(nil, in.text, in.lits, len(q.types))
+	types := slices.Concat(q.types, arrays)
+	var formats []int16
+	if q.bind != nil {
+		formats = q.bind.ResultFormats
+	}
+	n := len(conns)
+	if of == nil {
+		n = 1 // all get the same
+	}
+	rows := in.rows.Arrays(n, func(row int) int {
+		if of == nil {
+			return 0
+		}
+		return of[row]
+	})
+	for i, c := range conns {
+		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, types)))
+		c.Unnamed = 0
+		s.sendBind(c, q, gatherPortal, rows[i%n], formats)
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendSync(c.Out()))
+		c.Ready++
+	}
+}
+
+// insertQuery answers a simple Query.
+func (s *Session) insertQuery(plan *planner.InsertSelect, st *planner.Statement, text []byte, lits []sqltext.Literal, hold bool) error {
+	if st.Params > 0 {
+		s.failGather(wire.Errorf("42P02", "there is no parameter $%d", st.Params))
+		return nil
+	}
+	conn := func(shard int, writes bool) (*pool.Conn, error) {
+		c, err := s.join(shard, writes)
+		if err == nil {
+			c.Tainted = c.Tainted || st.Taints
+		}
+		return c, err
+	}
+	return s.insert(&inserting{plan: plan, text: text, lits: lits, hold: hold, conn: conn, query: &gathering{}})
+}
+
+// executeInsert executes a portal.
+func (s *Session) executeInsert(st *step) error {
+	p := st.portal
+	switch {
+	case st.limit > 0 && p.returnsRows():
+		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for this statement over several shards yet").
+			WithHint("Execute it without a limit.")
+		return errStatementFailed
+	case p.begun && p.returnsRows():
+		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "INSERT", Counted: true}.Append(nil)})
+		return nil
+	case p.begun:
+		name, _, _ := wire.DecodeExecute(st.body)
+		s.pendingErr = wire.Errorf("55000", "portal \"%s\" cannot be run", name)
+		return errStatementFailed
+	}
+	p.begun = true
+	s.emitSyncs(false)
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	s.parsed = s.parsed[:0]
+	var bind wire.Bind
+	if err := wire.DecodeBind(p.bind, &bind); err != nil {
+		s.pendingErr = asError(err)
+		return errStatementFailed
+	}
+	return s.insert(&inserting{plan: p.node.(*planner.InsertSelect), text: p.prep.text, lits: p.prep.lits, conn: s.connFor,
+		query: &gathering{prep: p.prep, bind: &bind, types: p.prep.paramTypes()}})
+}
