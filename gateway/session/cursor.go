@@ -129,7 +129,8 @@ func (s *Session) cursorOrigins(node planner.Node) *exec.Origins {
 	return nil
 }
 
-// portalConn gets the connection that has a portal on one of its shards.
+// portalConn gets the connection that has a portal on one of its shards. With
+// readOnly, what is done there now changes nothing.
 func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, error) {
 	if c := s.cursorScratch(p.node); c != nil {
 		s.useInBatch(c)
