@@ -384,17 +384,6 @@ func unknownFunction(name string) *Refusal {
 		Hint: "If it was made a moment ago through another gateway, try again."}
 }
 
-// gathers says whether a plan is, or may come to, a Gather.
-func gathers(n Node) bool {
-	switch n := n.(type) {
-	case *Route:
-		return n.Else != nil && gathers(n.Else)
-	case *Gather:
-		return true
-	}
-	return false
-}
-
 // tables are the names of the relations that a Gather reads.
 func (g *Gather) Tables() []string {
 	var out []string
