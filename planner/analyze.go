@@ -15,7 +15,12 @@ import (
 type analysis struct {
 	env  *Env
 	text string
+	stmt *pg.Node
 	lits []sqltext.Literal
+
+	selects   bool       // the statement is a SELECT, or is about one
+	views     []use      // of views over sharded tables
+	expansion *expansion // of the views, whose definitions are in the text
 
 	leaves  []*leaf  // uses of sharded tables
 	refs    []*Table // uses of reference tables
@@ -167,8 +172,10 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 		a.refs = append(a.refs, t)
 	case ShardedView:
 		if a.env.Shards > 1 {
-			refuse(unsupported("a view over a sharded table can't be queried yet: "+t.String(),
-				"Write the view's query in place of its name."))
+			if !a.selects || a.expansion != nil {
+				refuse(unsupported("a view over a sharded table can't be used in a statement that changes something yet: "+t.String(), writeViewOut))
+			}
+			a.views = append(a.views, use{rv, t, e})
 		}
 	case MixedView:
 		e.view, a.mixed = t, true

@@ -42,7 +42,8 @@ const (
 
 func (*Explain) kind() string { return "Explain" }
 
-// Statement is the text of the statement that is explained, with its literals.
+// Statement is the text of the statement that is explained, with its literals; for one
+// with views over sharded tables, the text that its plan is about.
 func (e *Explain) Statement(text []byte, lits []sqltext.Literal) ([]byte, []sqltext.Literal) {
 	var own []sqltext.Literal
 	for _, l := range lits {
@@ -50,7 +51,10 @@ func (e *Explain) Statement(text []byte, lits []sqltext.Literal) ([]byte, []sqlt
 			own = append(own, sqltext.Literal{Kind: l.Kind, Start: l.Start - int32(e.Start), End: l.End - int32(e.Start)})
 		}
 	}
-	return text[e.Start:], own
+	if e.Of == nil {
+		return text[e.Start:], own
+	}
+	return e.Of.Source(text[e.Start:], own)
 }
 
 // explain plans EXPLAIN. The statement in it is planned as a text of its own.
@@ -58,6 +62,7 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	x := &Explain{Start: a.explained(e)}
 	x.options(e.Options)
 	x.Of = a.planExplained(x)
+	a.explainView(x)
 	st := &Statement{Node: x}
 	if x.Of.Cursor != "" {
 		no := unsupported("EXPLAIN of a cursor over several shards is not supported", "Explain its query.")
@@ -114,7 +119,7 @@ func (a *analysis) planExplained(x *Explain) *Statement {
 		refuse(unsupported("the statement of this EXPLAIN can't be found in the text", "Write it in another way."))
 	}
 	_, lits := x.Statement([]byte(a.text), a.lits)
-	st, err := (&Parsed{text, tree}).Plan(lits, a.env)
+	st, err := (&Parsed{text: text, tree: tree}).Plan(lits, a.env)
 	var r *Refusal
 	switch {
 	case errors.As(err, &r):
@@ -131,6 +136,22 @@ func (a *analysis) planExplained(x *Explain) *Statement {
 		refuse(unsupported("the types of the statement's parameters decide how it is run", "Declare them: $1::type."))
 	}
 	return st
+}
+
+// explainView refuses to explain what several shards do for a view: its definition is
+// no text of the client's, and its rows may be its owner's to read.
+func (a *analysis) explainView(x *Explain) {
+	if !x.Of.Views() {
+		return
+	}
+	r := unsupported("EXPLAIN of a view over a sharded table is not supported over several shards yet", "Write the view's query in place of its name.")
+	route, ok := x.Of.Node.(*Route)
+	if !ok {
+		refuse(r)
+	}
+	if route.Else != nil {
+		route.Else, route.Refusal = nil, r
+	}
 }
 
 // explained is where the statement begins: behind EXPLAIN and its options.

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/shardgate/shardgate/planner/sqltext"
@@ -9,7 +10,7 @@ import (
 
 // columnTypes are the types that the fixture's columns use.
 var columnTypes = map[string]uint32{
-	"int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "float8": 701, "text": 25, "citext": 90001, "varchar": 1043,
+	"int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "float8": 701, "json": 114, "text": 25, "citext": 90001, "varchar": 1043,
 	"bpchar": 1042, "uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17, "bool": 16,
 }
 
@@ -58,6 +59,12 @@ func (t *Table) keyed(group string, names ...string) *Table {
 	return t
 }
 
+// view gives a view its definition, as PostgreSQL prints it.
+func (t *Table) view(definition string, flags ...string) *Table {
+	t.View = &View{Definition: definition, Barrier: slices.Contains(flags, "barrier"), OwnersRows: slices.Contains(flags, "owner")}
+	return t.kinded('v')
+}
+
 func (t *Table) kinded(kind byte) *Table {
 	t.Kind = kind
 	return t
@@ -103,7 +110,15 @@ func fixtureTables() []*Table {
 		fixtureTable("settings", Local, "k text, v text"),
 		fixtureTable("tasks", Local, "id int4 serial, due timestamptz"),
 		// Views, an index and a sequence.
-		fixtureTable("customer_names", ShardedView, "id int8, name text").kinded('v'),
+		fixtureTable("customer_names", ShardedView, "id int8, name text").view(" SELECT customers.id,\n    customers.name\n   FROM public.customers\n  WHERE customers.balance > 0::numeric;"),
+		fixtureTable("known_orders", ShardedView, "customer text, country text, total numeric").view(" SELECT n.name AS customer,\n    k.name AS country,\n    o.total\n   FROM public.customer_names n\n     JOIN public.orders o ON o.customer_id = n.id\n     LEFT JOIN public.countries k ON k.code = o.country;"),
+		fixtureTable("country_totals", ShardedView, "country text, orders int8, total numeric").view(" SELECT orders.country,\n    count(*) AS orders,\n    sum(orders.total) AS total\n   FROM public.orders\n  GROUP BY orders.country\n  ORDER BY orders.country;"),
+		fixtureTable("first_customer", ShardedView, "id int8, name text").view(" SELECT customers.id,\n    customers.name\n   FROM public.customers\n  WHERE customers.id = 1;"),
+		fixtureTable("chosen", ShardedView, "id int8").view(" WITH countries AS (\n         SELECT customers.id\n           FROM public.customers\n        )\n SELECT countries.id\n   FROM countries;"),
+		fixtureTable("guarded", ShardedView, "id int8, name text").view(" SELECT customers.id,\n    customers.name\n   FROM public.customers;", "barrier"),
+		fixtureTable("owned", ShardedView, "id int8, name text").view(" SELECT customers.id,\n    customers.name\n   FROM public.customers;", "owner"),
+		fixtureTable("rows_of", ShardedView, "of json").view(" SELECT row_to_json(n.*) AS of\n   FROM public.customer_names n;"),
+		fixtureTable("with_classes", ShardedView, "id int8").view(" SELECT customers.id\n   FROM public.customers,\n    pg_class;"),
 		fixtureTable("country_names", Reference, "code text, name text").kinded('v'),
 		fixtureTable("used_countries", MixedView, "code text, name text").kinded('v'),
 		fixtureTable("setting_names", Local, "k text").kinded('v'),
@@ -134,7 +149,7 @@ func fixtureSchema() *Schema {
 		"nextval": {Volatility: Volatile}, "currval": {Volatility: Volatile}, "pg_backend_pid": {Volatility: Stable}, "set_config": {Volatility: Volatile},
 		"pg_advisory_lock": {Volatility: Volatile}, "pg_advisory_xact_lock": {Volatility: Volatile}, "lo_create": {Volatility: Volatile},
 		"count": {Aggregate: true}, "sum": {Aggregate: true}, "avg": {Aggregate: true}, "min": {Aggregate: true}, "max": {Aggregate: true},
-		"string_agg": {Aggregate: true}, "array_agg": {Aggregate: true}, "row_number": {Window: true}, "rank": {Window: true, Aggregate: true},
+		"row_to_json": {Volatility: Stable}, "string_agg": {Aggregate: true}, "array_agg": {Aggregate: true}, "row_number": {Window: true}, "rank": {Window: true, Aggregate: true},
 		"median": {Aggregate: true, User: true}, "taxed": {User: true}, "touch": {User: true, Volatility: Volatile},
 		"today_in": {User: true, Volatility: Stable}, "order_total": {User: true, Volatility: Stable, Tables: true},
 		"audit_trigger": {User: true, Volatility: Volatile, Tables: true}, "plain_trigger": {User: true, Volatility: Volatile},

@@ -182,7 +182,7 @@ func (g *gatherer) table(u use) {
 		// have the table's names whatever the columns are called here.
 		g.parts[i].Plain = false
 	}
-	if g.edits, ok = g.a.replaceRelation(g.edits, u, i); !ok {
+	if g.edits, ok = g.a.replaceName(g.edits, u.rv, SQL{{Part: i + 1}}); !ok {
 		g.refusal = unsupported("the name of "+p.Table+" is not found in the statement's text", "Write it in another way.")
 	}
 }
@@ -212,6 +212,8 @@ func (placeholder) AppendClock(dst []byte) []byte          { return append(dst, 
 // notGathered says why a SELECT can't be run over rows that were brought elsewhere.
 func (a *analysis) notGathered() *Refusal {
 	switch {
+	case a.expansion != nil && a.expansion.notGathered != nil:
+		return a.expansion.notGathered
 	case a.nestedDML != "":
 		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
 	case a.root.sel.IntoClause != nil:
@@ -333,9 +335,9 @@ func (c *Column) ownOIDs() bool {
 	return slices.Contains([]uint32{24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191}, c.Type)
 }
 
-// replaceRelation puts a part in the place of a relation's name.
-func (a *analysis) replaceRelation(edits []edit, u use, part int) ([]edit, bool) {
-	first := a.tokenAt(u.rv.Location)
+// replaceName puts an item of FROM in the place of a relation's name.
+func (a *analysis) replaceName(edits []edit, rv *pg.RangeVar, with SQL) ([]edit, bool) {
+	first := a.tokenAt(rv.Location)
 	if first < 0 {
 		return nil, false
 	}
@@ -350,9 +352,8 @@ func (a *analysis) replaceRelation(edits []edit, u use, part int) ([]edit, bool)
 	if to < len(toks) && string(a.text[toks[to].Start:toks[to].End]) == "*" {
 		to++ // name *, an old way to say that its children are meant
 	}
-	with := SQL{{Part: part + 1}}
-	if u.rv.Alias == nil {
-		with = append(with, Piece{Own: " AS " + QuoteIdent(u.rv.Relname)})
+	if rv.Alias == nil {
+		with = append(with, Piece{Own: " AS " + QuoteIdent(rv.Relname)})
 	}
 	if a.keyword(from-1, "table") { // TABLE name, in the place of a SELECT
 		t := toks[from-1]

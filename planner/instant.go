@@ -75,6 +75,10 @@ var instantWords = [][]byte{[]byte("now"), []byte("today"), []byte("tomorrow"), 
 // that each shard would read as the time on its own clock is refused. It is asked
 // for each text that runs by the plan.
 func (s *Statement) instantIn(text []byte, lits []sqltext.Literal) error {
+	if len(s.instants) == 0 {
+		return nil
+	}
+	text, lits = s.Source(text, lits)
 	for _, i := range s.instants {
 		word := bytes.ToLower(text[lits[i].Start:lits[i].End])
 		for _, w := range instantWords {

@@ -45,6 +45,8 @@ type Statement struct {
 	Cursor string
 	// TempTable is the name of the temporary relation that it makes, or "".
 	TempTable string
+	// expanded is the text that it was planned by, if that isn't the client's; see Source.
+	expanded SQL
 }
 
 // Node is one of the kinds of plan: Route, Scatter, Gather, Split, Broadcast,

@@ -16,8 +16,9 @@ var ErrSeveral = errors.New("several statements")
 
 // Parsed is a text that PostgreSQL's grammar has accepted.
 type Parsed struct {
-	text string
-	tree *pg.ParseResult
+	text   string
+	tree   *pg.ParseResult
+	limits sqltext.GuardLimits
 }
 
 // Parse reads a text by PostgreSQL's grammar, after a guard has made sure that
@@ -36,7 +37,7 @@ func Parse(text string, limits sqltext.GuardLimits) (*Parsed, error) {
 		return nil, &Refusal{Code: "42601", Message: "the statement can't be read: " + err.Error(),
 			Hint: "Is it valid UTF-8?"}
 	}
-	return &Parsed{text, tree}, nil
+	return &Parsed{text, tree, limits}, nil
 }
 
 // syntaxCode is the SQLSTATE of one of the grammar's errors: nearly all are
@@ -69,18 +70,27 @@ func (p *Parsed) Pieces() []string {
 
 // Plan plans the text's only statement. lits are the literals of the text. The
 // error is a *Refusal, or ErrSeveral.
-func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (st *Statement, err error) {
+func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (*Statement, error) {
+	return p.plan(lits, env, nil)
+}
+
+// plan is Plan of a text in which views may have been expanded.
+func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *Statement, err error) {
 	if len(p.tree.Stmts) > 1 {
 		return nil, ErrSeveral
 	}
 	if len(p.tree.Stmts) == 0 {
 		return &Statement{Node: &Control{Kind: Empty}}, nil
 	}
-	a := &analysis{env: env, text: p.text, lits: lits,
+	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x,
 		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
 		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}}
 	defer func() {
 		if r := recover(); r != nil {
+			if _, ok := r.(viewsUsed); ok {
+				st, err = p.planExpanded(a, env)
+				return
+			}
 			refusal, ok := r.(*Refusal)
 			if !ok {
 				panic(r)
@@ -115,6 +125,7 @@ func (a *analysis) statement(n *pg.Node) *Statement {
 	switch {
 	case n.GetSelectStmt() != nil:
 		into := n.GetSelectStmt().IntoClause
+		a.selects = into == nil
 		st := &Statement{Node: a.selectStmt(n), SchemaChange: into != nil}
 		if into != nil && a.temporary(into.Rel) {
 			st = temporaryIn(st, into.Rel)

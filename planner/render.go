@@ -17,6 +17,9 @@ func (s *Statement) String() string { return s.Render(nil, nil) }
 // Render is String for a plan of a known text: what EXPLAIN, the logs and the golden
 // files show.
 func (s *Statement) Render(text []byte, lits []sqltext.Literal) string {
+	if text != nil {
+		text, lits = s.Source(text, lits)
+	}
 	r := renderer{text: text, lits: lits}
 	if s.Node == nil {
 		r.line("Undecided")
@@ -170,7 +173,7 @@ func (r *renderer) flags(s *Statement) {
 	}{
 		{s.Writes, "writes"}, {s.SchemaChange, "schema change"}, {s.NoTransaction, "no transaction"},
 		{s.HoldsSession, "holds session"}, {s.Taints, "taints"}, {s.TextSpecific, "text specific"},
-		{s.NeedsParamTypes, "needs parameter types"},
+		{s.NeedsParamTypes, "needs parameter types"}, {s.expanded != nil, "views"},
 	} {
 		if f.set {
 			on = append(on, f.name)

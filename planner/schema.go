@@ -103,6 +103,7 @@ type Table struct {
 	Distribution Distribution
 	Key          *Key // of a sharded table
 	Columns      []Column
+	View         *View // of a view over sharded tables
 }
 
 func (t *Table) String() string {

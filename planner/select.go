@@ -15,6 +15,12 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 	}
 	a.query(sel, nil, nil)
 	a.complete(n)
+	if len(a.views) > 0 {
+		panic(viewsUsed{})
+	}
+	if a.expansion != nil && len(a.locks) > 0 {
+		refuse(unsupported("FOR UPDATE or SHARE of a view over a sharded table is not supported yet", writeViewOut))
+	}
 	if node, done := a.unsharded(); done {
 		return node
 	}

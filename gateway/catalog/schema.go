@@ -50,6 +50,15 @@ const (
 		JOIN pg_class c ON c.oid = w.ev_class AND c.relkind = 'v'
 		JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.refobjid <> w.ev_class AND n.nspname NOT IN ('pg_catalog', 'information_schema')`
+	// viewSQL reads the definitions of views, which of them are security barriers, and
+	// which show their owner's rows of a table with row level security.
+	viewSQL = `SELECT c.oid, pg_get_viewdef(c.oid),
+			EXISTS (SELECT FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_barrier' AND option_value::bool),
+			NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker' AND option_value::bool)
+				AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend p ON p.classid = 'pg_rewrite'::regclass AND p.objid = w.oid
+					JOIN pg_class t ON p.refclassid = 'pg_class'::regclass AND t.oid = p.refobjid
+					WHERE w.ev_class = c.oid AND t.relrowsecurity)
+		FROM pg_class c WHERE c.oid = ANY ('{%s}')`
 	// functionsSQL lists functions by name, with the source of the user's own.
 	functionsSQL = `SELECT f.proname, max(CASE f.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
 			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.proretset), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
@@ -89,6 +98,9 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	}
 	for _, oid := range order {
 		c.distribute(rels, rels[oid], 0)
+	}
+	if err := loadViews(home, rels, order); err != nil {
+		return nil, err
 	}
 	var tables []*planner.Table
 	for _, oid := range order {
@@ -144,6 +156,28 @@ func (c *reading) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32
 		}
 	}
 	return rels, order, nil
+}
+
+// loadViews reads the definitions of the views over sharded tables. The search path
+// has nothing of the user's in it, so that they name its schemas.
+func loadViews(home *pool.Conn, rels map[uint32]*relation, order []uint32) error {
+	var oids []string
+	for _, oid := range order {
+		if rels[oid].Distribution == planner.ShardedView {
+			oids = append(oids, strconv.FormatUint(uint64(oid), 10))
+		}
+	}
+	if len(oids) == 0 {
+		return nil
+	}
+	res, err := home.QueryTimeout(fmt.Sprintf(viewSQL, strings.Join(oids, ",")), timeout)
+	if err != nil {
+		return fmt.Errorf("reading the definitions of views: %w", err)
+	}
+	for _, row := range res.Rows {
+		rels[number(row[0])].View = &planner.View{Definition: string(row[1]), Barrier: isTrue(row[2]), OwnersRows: isTrue(row[3])}
+	}
+	return nil
 }
 
 // loadColumns reads the relations' columns. Domains are resolved to the types

@@ -230,6 +230,9 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	} else if e.Position > 0 {
 		e.Position += r.Shift
 	}
+	if e.Code == wire.InsufficientPrivilege && e.Hint == "" {
+		e.Hint = op.Denied
+	}
 	if e.Where != "" {
 		e.Where += "\n"
 	}

@@ -58,6 +58,8 @@ type Op struct {
 	// Ours says that the statement is the gateway's own: one that PostgreSQL doesn't
 	// accept, while it accepts the client's, is not supported.
 	Ours bool
+	// Denied is the hint to give with an error of missing rights.
+	Denied string
 	// Header says that each shard's COPY output begins with a header line.
 	Header bool
 	// Copy divides incoming COPY data; nil sends it as it comes.

@@ -15,8 +15,12 @@ import (
 type gathering struct {
 	*exec.Gathering
 	plan *planner.Gather
-	text []byte
-	lits []sqltext.Literal
+	// text is what the plan is about, with its literals; client is the client's own text.
+	text   []byte
+	lits   []sqltext.Literal
+	client []byte
+	// denied is the hint for a role that may not read what the plan reads.
+	denied string
 	// Of the extended protocol; nil or empty for a simple Query, which has no
 	// parameters, and whose RowDescription is the client's to get.
 	prep  *prepared
@@ -124,8 +128,8 @@ func (s *Session) fetch(g *gathering) error {
 			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 		}
 		cols := &exec.Columns{}
-		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
-		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
+		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
 		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
 		var each func(int)
 		if g.explain != nil {
@@ -145,7 +149,7 @@ func (s *Session) fetch(g *gathering) error {
 // describeQuery has the home shard say what is wrong with the client's query, and
 // where, before anything else does, and what its result is like.
 func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
-	text := g.text
+	text := g.client
 	op := exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil}
 	if q := g.plan.Query; q != nil {
 		text = q.Append(nil, g.text, g.lits, nil)
@@ -353,7 +357,8 @@ func (s *Session) endScratch(c *pool.Conn) {
 
 // gatherQuery answers a simple Query.
 func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{plan: plan, text: text, lits: lits, hold: hold, taints: st.Taints}
+	g := &gathering{plan: plan, client: text, denied: denied(st), hold: hold, taints: st.Taints}
+	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes) }
 		return s.gather(g)
@@ -365,6 +370,15 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 		}
 	}()
 	return s.gather(g)
+}
+
+// denied is the hint for a role that may query views and not what they read: the rows
+// that are brought together are read as the role itself.
+func denied(st *planner.Statement) string {
+	if !st.Views() {
+		return ""
+	}
+	return "The rows that a view reads have to be brought together for this statement: grant the role the right to read the view's tables as well."
 }
 
 // executeGather executes a portal.
@@ -399,8 +413,9 @@ func (s *Session) executeGather(st *step) error {
 		return errStatementFailed
 	}
 	v := &s.values
-	v.Text, v.Literals, v.Bind, v.ASCIIOnly = p.prep.text, p.prep.lits, &bind, s.asciiOnly()
-	g := &gathering{plan: p.node.(*planner.Gather), text: p.prep.text, lits: p.prep.lits, prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
+	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
+	v.Bind, v.ASCIIOnly = &bind, s.asciiOnly()
+	g := &gathering{plan: p.node.(*planner.Gather), text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
 		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes) }}
 	if limit > 0 {
 		g.portal, g.open, g.limit = p, gatherPortal+" "+string(bind.Portal), limit

@@ -16,11 +16,16 @@ import (
 // is valid until the next call.
 func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Literal, bind *wire.Bind) (planner.Node, []int, error) {
 	v := &s.values
-	v.Text, v.Literals, v.Bind, v.ASCIIOnly = text, lits, bind, s.asciiOnly()
+	v.Text, v.Literals = st.Source(text, lits)
+	v.Bind, v.ASCIIOnly = bind, s.asciiOnly()
 	if x, ok := st.Node.(*planner.Explain); ok {
 		v.Text, v.Literals = x.Statement(text, lits)
 	}
 	node, shards, err := s.place(st.Node)
+	if _, gathers := node.(*planner.Gather); gathers && err == nil && v.ASCIIOnly && !st.ASCIIViews() {
+		err = wire.Errorf(wire.FeatureNotSupported, "the definition of a view has text that isn't ASCII, and the rows that it reads have to be brought together").
+			WithHint("Set client_encoding to the servers' encoding.")
+	}
 	if err == nil && st.Cursor != "" {
 		shard := shards[0]
 		if _, ok := node.(*planner.Gather); ok {
