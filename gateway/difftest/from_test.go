@@ -171,14 +171,14 @@ func (g *generator) relation(before *scope) (string, *relation) {
 	return g.base(before)
 }
 
-// base draws a table, often one of the group of one that stands before it.
+// base draws a table or a view, often one of the group of one that stands before it.
 func (g *generator) base(before *scope) (string, *relation) {
 	byName := map[string]*table{}
 	for _, t := range g.tables {
 		byName[t.name] = t
 	}
 	t := byName[pick(g, "customers", "orders", "customers", "orders", "items", "stock", "events", "countries", "kinds", "orders", "stock", "notes",
-		"customers", "orders", "items", "voids", "orders", "stock", "events")]
+		"customers", "orders", "items", "voids", "orders", "stock", "events", "adults", "lines", "sales", "homes", "ranks")]
 	if group := before.group(); group != "" && g.oneIn(2) {
 		t = pick(g, slices.DeleteFunc(slices.Clone(g.tables), func(t *table) bool { return t.group != group || t.rows == 0 })...)
 	}

@@ -36,3 +36,12 @@ CREATE TABLE kinds (id int2 PRIMARY KEY, name varchar(20), parent int2, factor n
 
 -- A local table.
 CREATE TABLE notes (id int4 PRIMARY KEY, customer_id int8, "Mixed Case" text, score float8, "on" date, place int4);
+
+-- Views, also over views.
+CREATE VIEW adults AS SELECT id, name, country, age, balance, mood, tags AS "Tags", referrer FROM customers WHERE age > 20;
+CREATE VIEW lines AS SELECT o.customer_id, o.id, a.name, o.sku, o.qty, o.price, o."Gift Wrap", i.label, o.at
+  FROM orders o JOIN adults a ON a.id = o.customer_id LEFT JOIN items i USING (sku);
+CREATE VIEW sales (sku, sold, orders, best) AS SELECT sku, sum(qty), count(*), max(price) FROM orders GROUP BY sku HAVING count(*) > 1 ORDER BY 2, sku;
+CREATE VIEW homes AS SELECT country AS code, name FROM customers UNION SELECT code, upper(name) FROM countries WHERE eu;
+CREATE VIEW ranks AS WITH e AS (SELECT tenant, day, n, what, took, coalesce(size, 0.5) AS size FROM events)
+  SELECT e.*, row_number() OVER (PARTITION BY tenant ORDER BY day, n) AS rank FROM e;
