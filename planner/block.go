@@ -29,7 +29,7 @@ func (b *block) below(outer *block) bool {
 
 // reference notes which column a reference means, where that is certain.
 func (a *analysis) reference(ref *pg.ColumnRef, lvl *level) {
-	if c, ok := a.column(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok {
+	if c, ok := a.entryColumn(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok && c.rte.table != nil {
 		a.columns[ref] = c
 	}
 }

@@ -26,6 +26,7 @@ type factPin struct {
 
 // equate notes that two columns are equal, if their types compare by hash.
 func (f *facts) equate(x, y column) {
+	x, y = x.base(), y.base()
 	fx, fy := x.family(), y.family()
 	if fx != familyNone && fx == fy && x.bytewise() && y.bytewise() {
 		f.equal = append(f.equal, [2]column{x, y})

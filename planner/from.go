@@ -9,9 +9,9 @@ import (
 // joinTree mirrors the FROM clause.
 type joinTree struct {
 	rte         *rte           // a table, function or subquery
-	sub         *pg.SelectStmt // of a subquery in FROM
-	lateral     bool
-	exprs       []*pg.Node // of a function in FROM
+	sub         *pg.SelectStmt // of a LATERAL subquery in FROM
+	around      *facts         // of another subquery: what holds around it
+	exprs       []*pg.Node     // of a function in FROM
 	join        *pg.JoinExpr
 	left, right *joinTree
 	inner       *level // of a join with an alias: its names are not visible outside
@@ -47,7 +47,12 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		if s.Alias != nil {
 			e.name = s.Alias.Aliasname
 		}
-		t := &joinTree{rte: e, sub: s.Subquery.GetSelectStmt(), lateral: s.Lateral, sees: lvl.scope(lvl.rtes)}
+		t := &joinTree{rte: e, sees: lvl.scope(lvl.rtes)}
+		if s.Lateral {
+			t.sub = s.Subquery.GetSelectStmt()
+		} else {
+			t.around = a.derive(s, e, lvl)
+		}
 		lvl.rtes = append(lvl.rtes, e)
 		return t
 	case n.GetRangeFunction() != nil:
@@ -115,7 +120,7 @@ func (a *analysis) mergeColumns(j *pg.JoinExpr, lvl *level, left, right []*rte) 
 		}
 		l, r := lvl.side(left, name), lvl.side(right, name)
 		var c column
-		if l.family() == r.family() {
+		if l.base().family() == r.base().family() {
 			switch j.Jointype {
 			case pg.JoinType_JOIN_INNER, pg.JoinType_JOIN_LEFT:
 				c = l
@@ -197,11 +202,9 @@ func (a *analysis) spread(t *joinTree, lvl *level, f *facts) {
 		a.spread(t.right, in, right)
 		a.expr(t.join.Quals, t.sees, nil)
 	case t.sub != nil:
-		if t.lateral {
-			a.query(t.sub, t.sees, f)
-		} else {
-			a.query(t.sub, &level{parent: lvl.parent, ctes: lvl.ctes}, nil)
-		}
+		a.query(t.sub, t.sees, f)
+	case t.around != nil:
+		t.around.outer = f
 	default:
 		if t.rte.leaf != nil {
 			t.rte.leaf.facts = f

@@ -349,6 +349,9 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 		}
 		return why
 	}
+	if st.Views() {
+		return unsupported("INSERT of what a view over a sharded table gives is not supported yet", writeViewOut)
+	}
 	a.uncertain = a.uncertain || st.NeedsParamTypes
 	a.textSpecific = a.textSpecific || st.TextSpecific
 	switch st.Node.(type) {

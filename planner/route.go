@@ -251,6 +251,9 @@ func (a *analysis) side(n *pg.Node) (*leaf, *Refusal) {
 	case n.GetRangeSubselect() != nil:
 		sub := n.GetRangeSubselect().Subquery.GetSelectStmt()
 		if has := a.within(sub); has {
+			if l, ok := a.disjoint(n.GetRangeSubselect()); ok {
+				return l, nil
+			}
 			return nil, unsupported("a subquery in FROM over sharded tables is not supported over several shards yet",
 				"Join the tables directly, or pin them to one key.")
 		}

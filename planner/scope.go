@@ -54,6 +54,7 @@ type rte struct {
 	table   *Table   // nil unless it is a sharded or reference table
 	view    *Table   // a view over local tables
 	columns []string // by position, as they are visible; nil when unknown
+	inside  []column // of a subquery: the tables' columns that its columns are, the zero column for none
 	leaf    *leaf
 	block   *block
 	number  int // among the statement's, from 1
@@ -82,8 +83,15 @@ func (c column) bytewise() bool {
 }
 
 // column resolves a column reference; ok only when it is certain which column
-// of which table it is.
+// of which table it is. That table may be inside a subquery in FROM.
 func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
+	c, ok := a.entryColumn(n, lvl)
+	c = c.base()
+	return c, ok && c.rte != nil
+}
+
+// entryColumn resolves a column reference to a column of a FROM entry.
+func (a *analysis) entryColumn(n *pg.Node, lvl *level) (column, bool) {
 	ref := n.GetColumnRef()
 	if ref == nil {
 		return column{}, false
@@ -113,7 +121,7 @@ func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
 				}
 			}
 			if found.rte != nil {
-				return found, found.rte.table != nil && !l.hidden
+				return found, !l.hidden
 			}
 			if unknown {
 				return column{}, false
@@ -129,7 +137,7 @@ func (a *analysis) column(n *pg.Node, lvl *level) (column, bool) {
 				continue
 			}
 			i := slices.Index(e.columns, name)
-			return column{e, i}, i >= 0 && e.table != nil
+			return column{e, i}, i >= 0
 		}
 		if l.unnamed {
 			return column{}, false

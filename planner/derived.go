@@ -1,0 +1,126 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// A subquery in FROM is seen through where that is safe: a condition around it on one
+// of its columns is one on a table's column inside. So a view over a sharded table, or
+// a subquery like it, is pinned by its key, and joined by it.
+
+// derive analyses a subquery in FROM that is not LATERAL, and notes what its columns
+// are. What holds around it is not known yet: it comes to the facts that are returned.
+func (a *analysis) derive(s *pg.RangeSubselect, e *rte, lvl *level) *facts {
+	around := &facts{}
+	sel := s.Subquery.GetSelectStmt()
+	in := a.query(sel, &level{parent: lvl.parent, ctes: lvl.ctes}, around)
+	names, cols, ok := a.outputs(sel, in)
+	if !ok {
+		return around
+	}
+	for i, n := range s.Alias.GetColnames() {
+		if i < len(names) {
+			names[i] = str(n)
+		}
+	}
+	e.columns, e.inside = names, cols
+	return around
+}
+
+// outputs are a query's columns: their names, and what columns of tables they are
+// where a row that has another value there can be left out without a change of the
+// others. ok is false where they are not known.
+func (a *analysis) outputs(sel *pg.SelectStmt, lvl *level) (names []string, cols []column, ok bool) {
+	if sel.Larg != nil || len(sel.ValuesLists) > 0 {
+		return nil, nil, false
+	}
+	for _, n := range sel.TargetList {
+		t := n.GetResTarget()
+		fields := t.Val.GetColumnRef().GetFields()
+		if len(fields) > 0 && fields[len(fields)-1].GetAStar() != nil {
+			if len(fields) > 2 || len(lvl.merged) > 0 || lvl.hidden {
+				return nil, nil, false
+			}
+			if len(fields) == 2 && !slices.ContainsFunc(lvl.rtes, func(e *rte) bool { return e.name == str(fields[0]) }) {
+				return nil, nil, false // an entry of a query around
+			}
+			for _, e := range lvl.rtes {
+				if len(fields) == 2 && e.name != str(fields[0]) {
+					continue
+				}
+				if e.columns == nil {
+					return nil, nil, false
+				}
+				for i, name := range e.columns {
+					names, cols = append(names, name), append(cols, column{e, i}.base())
+				}
+			}
+			continue
+		}
+		if t.Name == "" && len(fields) == 0 {
+			return nil, nil, false // the name follows from rules that are many
+		}
+		c, _ := a.column(t.Val, lvl)
+		names, cols = append(names, outputName(t)), append(cols, c)
+	}
+	for i := range cols {
+		if !a.separable(sel, lvl, cols[i]) {
+			cols[i] = column{}
+		}
+	}
+	return names, cols, true
+}
+
+// separable says whether rows with different values in a column have nothing to do with
+// each other in a query.
+func (a *analysis) separable(sel *pg.SelectStmt, lvl *level, c column) bool {
+	if c.rte == nil || sel.LimitCount != nil || sel.LimitOffset != nil || len(sel.LockingClause) > 0 || a.windows(sel) || a.outerAgg ||
+		len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil {
+		return false
+	}
+	if len(sel.GroupClause) == 0 {
+		return !a.aggregates(sel)
+	}
+	return slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool {
+		x, ok := a.column(a.groupItem(sel, n), lvl)
+		return ok && x == c
+	}) && !slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil })
+}
+
+// disjoint says whether the shards' rows of a subquery in FROM are disjoint parts of
+// all, and returns the sharded table that decides on the shard.
+func (a *analysis) disjoint(s *pg.RangeSubselect) (*leaf, bool) {
+	sel := s.Subquery.GetSelectStmt()
+	if s.Lateral || sel.Larg != nil || sel.WithClause != nil || sel.IntoClause != nil || len(sel.ValuesLists)+len(sel.DistinctClause)+len(sel.GroupClause) > 0 ||
+		sel.HavingClause != nil || len(sel.SortClause)+len(sel.LockingClause) > 0 || sel.LimitCount != nil || sel.LimitOffset != nil ||
+		a.aggregates(sel) || a.windows(sel) || a.outerAgg || a.volatile {
+		return nil, false
+	}
+	var anchor *leaf
+	for _, it := range sel.FromClause {
+		l, r := a.side(it)
+		if r != nil {
+			return nil, false
+		}
+		if anchor == nil {
+			anchor = l
+		}
+	}
+	return anchor, anchor != nil
+}
+
+// base is the table's column that a column of a FROM entry is; the zero column where
+// it is none, or not known.
+func (c column) base() column {
+	switch {
+	case c.rte == nil || c.n < 0:
+		return column{}
+	case c.rte.table != nil:
+		return c
+	case c.n < len(c.rte.inside):
+		return c.rte.inside[c.n]
+	}
+	return column{}
+}
