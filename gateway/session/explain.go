@@ -286,6 +286,7 @@ func (x *explaining) gathered(part int, conns []*pool.Conn) func(int) {
 func (s *Session) explainQuery(plan *planner.Explain, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
 	x := &explaining{Explain: plan, whole: text}
 	x.text, x.lits = plan.Statement(text, lits)
+	x.client = x.text // of one with views, no rows are gathered
 	x.taints = plan.Of.Taints
 	if s.tx != nil {
 		writes := plan.Analyze && plan.Of.Writes
@@ -364,6 +365,7 @@ func (s *Session) explainPortal(p *portal) error {
 	writes := plan.Analyze && plan.Of.Writes
 	x := &explaining{Explain: plan, whole: p.prep.text}
 	x.text, x.lits = plan.Statement(p.prep.text, p.prep.lits)
+	x.client = x.text // of one with views, no rows are gathered
 	x.prep, x.bind, x.types, x.taints = p.prep, &bind, p.prep.paramTypes(), plan.Of.Taints
 	x.conn = func(shard int) (*pool.Conn, error) { return s.connFor(shard, writes) }
 	v := &s.values
