@@ -384,13 +384,3 @@ func unknownFunction(name string) *Refusal {
 	return &Refusal{Code: "42883", Message: "function " + name + "() does not exist",
 		Hint: "If it was made a moment ago through another gateway, try again."}
 }
-
-// tables are the names of the relations that a Gather reads.
-func (g *Gather) Tables() []string {
-	var out []string
-	for i := range g.Parts {
-		out = append(out, g.Parts[i].Table)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
