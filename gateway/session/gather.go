@@ -272,7 +272,9 @@ func (s *Session) final(g *gathering) error {
 	}
 	c.Tainted = c.Tainted || g.taints
 	parts := exec.NewPartArrays(g.Gathering, g.types)
-	op := exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold}
+	// A query within COPY or DECLARE is looked at when that is executed, any other when
+	// it is parsed.
+	op := exec.Op{Kind: exec.Execute, Conn: c, Rewritten: true, HoldTag: g.hold, Ours: g.plan.Query != nil}
 	var sql []byte
 	var formats []int16
 	if x := g.explain; x != nil {
