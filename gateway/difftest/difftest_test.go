@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seedFlag       = flag.Uint64("seed", 0, "the seed of the first statement; the next ones' are the numbers after it (0: any)")
+	seedFlag       = flag.Uint64("seed", 1, "the seed of the first statement; the next ones' are the numbers after it (0: any)")
 	statementsFlag = flag.Int("statements", 2000, "how many statements are drawn")
 	shardsFlag     = flag.Int("shards", 0, "the number of shards (0: 3, and fewer statements with 1 and 5)")
 	sqlFlag        = flag.String("sql", "", "a statement for TestStatement")
