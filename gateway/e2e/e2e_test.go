@@ -271,7 +271,11 @@ func must(t *testing.T, conn *pgx.Conn, statements ...string) {
 	t.Helper()
 	for _, sql := range statements {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatalf("%s: %v", sql, err)
+			detail := ""
+			if pe := new(pgconn.PgError); errors.As(err, &pe) {
+				detail = pe.Detail
+			}
+			t.Fatalf("%s: %v %s", sql, err, detail)
 		}
 	}
 }
