@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // directSocket reads and writes without telling Go's scheduler of each system call.
@@ -15,6 +17,11 @@ import (
 // network poller's business. What is saved is most of all that the first call after a
 // moment of idleness wakes the runtime's monitor thread: a third of the CPU of a
 // gateway that relays short answers.
+//
+// The calls are recv(2) and send(2) rather than read(2) and write(2), which come to the
+// same through the layer of files: measured, that layer is a fifteenth of the CPU of a
+// select by key. With MSG_NOSIGNAL, a peer that has gone is an error and no signal
+// besides.
 type directSocket struct {
 	raw   syscall.RawConn
 	read  transfer
@@ -53,7 +60,7 @@ func (s *directSocket) Read(b []byte) (int, error) {
 	case err != nil:
 		return 0, err
 	case t.errno != 0:
-		return 0, os.NewSyscallError("read", t.errno)
+		return 0, os.NewSyscallError("recv", t.errno)
 	case t.n == 0:
 		return 0, io.EOF
 	}
@@ -63,7 +70,7 @@ func (s *directSocket) Read(b []byte) (int, error) {
 // readOnce returns false when there is nothing to read yet.
 func (t *transfer) readOnce(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)))
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)), 0, 0, 0)
 		switch errno {
 		case 0:
 			t.n = int(n)
@@ -85,7 +92,7 @@ func (s *directSocket) Write(b []byte) (int, error) {
 	err := s.raw.Write(t.try)
 	t.b = nil
 	if err == nil && t.errno != 0 {
-		err = os.NewSyscallError("write", t.errno)
+		err = os.NewSyscallError("send", t.errno)
 	}
 	return t.n, err
 }
@@ -93,7 +100,7 @@ func (s *directSocket) Write(b []byte) (int, error) {
 // writeAll returns false when no more can be written yet.
 func (t *transfer) writeAll(fd uintptr) bool {
 	for len(t.b) > 0 {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)))
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)), unix.MSG_NOSIGNAL, 0, 0)
 		switch errno {
 		case 0:
 			t.n += int(n)
