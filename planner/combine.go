@@ -53,6 +53,7 @@ type source struct {
 	list   []string // positions of those that the rows are grouped by
 	at     map[column]int
 	plain  bool
+	keys   []SQL // conditions that another part's values give: see semiJoins
 }
 
 // groupExpr is an expression of GROUP BY.
@@ -904,6 +905,9 @@ func (c *combiner) query(s *source) (SQL, bool) {
 	for i, n := range s.conds {
 		r, _ := a.exprText(n)
 		q = append(append(append(q, Piece{Own: choose(i == 0, " WHERE (", " AND (")}), a.span(r)...), Piece{Own: ")"})
+	}
+	for i, k := range s.keys {
+		q = append(append(q, Piece{Own: choose(i+len(s.conds) == 0, " WHERE ", " AND ")}), k...)
 	}
 	if c.grouped {
 		if len(s.list) > 0 {

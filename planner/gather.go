@@ -52,6 +52,9 @@ type Part struct {
 	// Index are the columns by which rows are looked for again and again: a hash index
 	// on each, which takes values of any length, is worth its while when there are many.
 	Index []string
+	// Keys are the columns, by position, whose values other parts are asked with: those
+	// that have this one in After. What After names is asked first.
+	Keys, After []int
 	// Table is the relation that is read, for messages.
 	Table string
 }
@@ -65,17 +68,27 @@ type use struct {
 	rte   *rte
 }
 
+// tableUse is a use that has a part to itself, or shares it with others of the table.
+type tableUse struct {
+	use
+	part  int
+	conds []*pg.Node // of the part's query
+	keys  int        // how many conditions semiJoins has added to it
+}
+
 // gatherer plans a Gather.
 type gatherer struct {
-	a        *analysis
-	w        *wanted
-	parts    []*Part
-	tables   map[string]int // parts that are tables, by what they ask
-	edits    []edit
-	combined []*combiner
-	refusal  *Refusal
-	whole    bool // every relation is a part by itself
-	locks    bool // a part locks the rows that the statement locks
+	a      *analysis
+	w      *wanted
+	parts  []*Part
+	tables map[string]int // parts that are tables, by what they ask
+	// tableUses are the uses that these parts are for.
+	tableUses []tableUse
+	edits     []edit
+	combined  []*combiner
+	refusal   *Refusal
+	whole     bool // every relation is a part by itself
+	locks     bool // a part locks the rows that the statement locks
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -110,6 +123,7 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 func (g *gatherer) plan(n *pg.Node) *Gather {
 	a := g.a
 	g.edits = a.dropSchemas(g.edits, n)
+	g.semiJoins()
 	for _, c := range slices.Backward(g.combined) { // inner ones first
 		if !c.compose() {
 			return nil
@@ -170,6 +184,15 @@ func (g *gatherer) table(u use) {
 			p.Index = append(p.Index, u.table.Columns[c.n].Name)
 		}
 	}
+	conds := g.a.filters(u)
+	for i, n := range conds {
+		r, _ := g.a.exprText(n)
+		before := " AND ("
+		if i == 0 {
+			before = choose(u.rv.Alias == nil, " WHERE (", " AS "+QuoteIdent(u.rte.name)+" WHERE (")
+		}
+		p.Query = append(append(append(p.Query, Piece{Own: before}), g.a.span(r)...), Piece{Own: ")"})
+	}
 	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index)
 	i, ok := g.tables[key]
 	if !ok {
@@ -177,6 +200,7 @@ func (g *gatherer) table(u use) {
 		g.tables[key] = i
 		g.parts = append(g.parts, &p)
 	}
+	g.tableUses = append(g.tableUses, tableUse{use: u, part: i, conds: conds})
 	if g.a.sampled[u.rv] || len(u.rv.GetAlias().GetColnames()) > 0 && g.w.names[u.rte.name] {
 		// A table it must be: for TABLESAMPLE, and because the fields of its rows
 		// have the table's names whatever the columns are called here.
@@ -207,7 +231,10 @@ type placeholder struct{}
 
 func (placeholder) AppendSource(dst []byte, _ int) []byte  { return append(dst, "x"...) }
 func (placeholder) AppendCast(dst []byte, _, _ int) []byte { return append(dst, "::x"...) }
-func (placeholder) AppendClock(dst []byte) []byte          { return append(dst, "now"...) }
+func (placeholder) AppendKeys(dst []byte, _ string, _, _ int) []byte {
+	return append(dst, "true"...)
+}
+func (placeholder) AppendClock(dst []byte) []byte { return append(dst, "now"...) }
 
 // notGathered says why a SELECT can't be run over rows that were brought elsewhere.
 func (a *analysis) notGathered() *Refusal {

@@ -351,6 +351,11 @@ func (r *renderer) AppendCast(dst []byte, part, column int) []byte {
 	return fmt.Appendf(dst, "<cast as part %d column %d>", part+1, column+1)
 }
 
+// AppendKeys is a PartWriter's.
+func (r *renderer) AppendKeys(dst []byte, expr string, part, column int) []byte {
+	return fmt.Appendf(dst, "%s = ANY (<part %d column %d>)", expr, part+1, column+1)
+}
+
 // AppendClock is a PartWriter's.
 func (r *renderer) AppendClock(dst []byte) []byte { return append(dst, "<now>"...) }
 
@@ -364,6 +369,8 @@ func (r *renderer) sql(q SQL) string {
 		switch {
 		case p.Clock:
 			b.Write(r.AppendClock(nil))
+		case p.Keys:
+			b.Write(r.AppendKeys(nil, p.Own, p.Part-1, p.Column-1))
 		case p.Column > 0:
 			b.Write(r.AppendCast(nil, p.Part-1, p.Column-1))
 		case p.Part > 0:

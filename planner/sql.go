@@ -14,13 +14,14 @@ type SQL []Piece
 
 // Piece is one piece of a SQL: Own, or the client's text from Start to End. If Part is
 // not 0, it is about the Gather's part Part-1: its rows as an item of FROM, or, if
-// Column is not 0, a cast to bigint if its column Column-1 is one. Clock is the time of
-// the transaction, without quotes.
+// Column is not 0, a cast to bigint if its column Column-1 is one; with Keys, it is the
+// condition that Own is one of that column's values. Clock is the time of the
+// transaction, without quotes.
 type Piece struct {
 	Own          string
 	Start, End   sqltext.Anchor
 	Part, Column int
-	Clock        bool
+	Keys, Clock  bool
 }
 
 // PartWriter writes what is known only when a SQL runs.
@@ -29,6 +30,9 @@ type PartWriter interface {
 	AppendSource(dst []byte, part int) []byte
 	// AppendCast writes "::pg_catalog.int8" if a part's column is of that type.
 	AppendCast(dst []byte, part, column int) []byte
+	// AppendKeys writes the condition that an expression has one of the values of a
+	// part's column, or "true" where they are too many to be sent.
+	AppendKeys(dst []byte, expr string, part, column int) []byte
 	// AppendClock writes the time of the transaction, in a form that timestamptz takes.
 	AppendClock(dst []byte) []byte
 }
@@ -39,6 +43,8 @@ func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) 
 		switch p := &q[i]; {
 		case p.Clock:
 			dst = parts.AppendClock(dst)
+		case p.Keys:
+			dst = parts.AppendKeys(dst, p.Own, p.Part-1, p.Column-1)
 		case p.Column > 0:
 			dst = parts.AppendCast(dst, p.Part-1, p.Column-1)
 		case p.Part > 0:

@@ -56,6 +56,7 @@ type GatheredPart struct {
 	count int64
 	bytes int64
 	table string // the temporary table, once there is one
+	keys  []keySet
 }
 
 // NewGathering makes a Gathering of a plan's parts.
@@ -63,6 +64,9 @@ func NewGathering(plan *planner.Gather) *Gathering {
 	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), InTables: plan.InTables}
 	for i := range g.Parts {
 		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
+		for _, column := range plan.Parts[i].Keys {
+			g.Parts[i].keys = append(g.Parts[i].keys, keySet{column: column})
+		}
 	}
 	return g
 }
@@ -77,6 +81,9 @@ func (p *GatheredPart) Size() (rows, bytes int64) { return p.count, p.bytes }
 func (p *GatheredPart) Row(body []byte) *wire.Error {
 	p.count++
 	p.bytes += int64(len(body))
+	for i := range p.keys {
+		p.keys[i].add(body)
+	}
 	if p.g.bytes += int64(len(body)); p.g.bytes > p.g.LimitBytes {
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement needs in one place are more than %d bytes", p.g.LimitBytes).
 			WithDetail("The limit was reached by rows of %s.", p.plan.Table).
@@ -272,6 +279,18 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 	return append(dst, "))"...)
 }
 
+// AppendKeys is a planner.PartWriter's.
+func (w *PartArrays) AppendKeys(dst []byte, expr string, part, column int) []byte {
+	p := &w.g.Parts[part]
+	i := slices.IndexFunc(p.keys, func(k keySet) bool { return k.column == column })
+	if len(p.types) == 0 || p.keys[i].tooMany || arrays[p.types[column]] == 0 {
+		return append(dst, "true"...)
+	}
+	w.OIDs = append(w.OIDs, arrays[p.types[column]])
+	w.Arrays = append(w.Arrays, p.keys[i].array(p.types[column]))
+	return fmt.Appendf(dst, "%s OPERATOR(pg_catalog.=) ANY ($%d)", expr, len(w.OIDs))
+}
+
 // AppendClock is a planner.PartWriter's.
 func (w *PartArrays) AppendClock(dst []byte) []byte { return append(dst, w.g.Clock...) }
 
@@ -288,21 +307,7 @@ func (w *PartArrays) AppendCast(dst []byte, part, column int) []byte {
 func (p *GatheredPart) arrays() [][]byte {
 	out := make([][]byte, len(p.types))
 	for i, t := range p.types {
-		// As array_recv in PostgreSQL's arrayfuncs.c reads it: dimensions, whether
-		// there are NULLs, the elements' type; length and lower bound.
-		b := make([]byte, 0, 20+len(p.rows)/len(p.types))
-		if p.count == 0 {
-			b = binary.BigEndian.AppendUint32(b, 0)
-		} else {
-			b = binary.BigEndian.AppendUint32(b, 1)
-		}
-		b = binary.BigEndian.AppendUint32(b, 1)
-		b = binary.BigEndian.AppendUint32(b, t)
-		if p.count > 0 {
-			b = binary.BigEndian.AppendUint32(b, uint32(p.count))
-			b = binary.BigEndian.AppendUint32(b, 1)
-		}
-		out[i] = b
+		out[i] = appendArrayHead(make([]byte, 0, 20+len(p.rows)/len(p.types)), t, int(p.count))
 	}
 	rows := p.rows
 	for range p.count {

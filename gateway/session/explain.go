@@ -136,7 +136,7 @@ func (s *Session) explainOnShards(x *explaining) error {
 				sql, pick := exec.SplitText([]byte(x.Head), split, &s.values, s.rowsOf(at), nil)
 				s.sendPicked(c, &x.gathering, sql, pick)
 			} else {
-				s.sendPart(c, &x.gathering, x.whole)
+				s.sendPart(c, &x.gathering, x.whole, nil)
 			}
 			s.explainTask(c, &x.direct.tasks[at], split != nil)
 			at++
@@ -234,9 +234,9 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 			return nil
 		}
 		p.tasks = make([]task, len(conns))
-		sql := append([]byte(x.PlanHead), x.query(i)...)
+		sql, keys := x.query([]byte(x.PlanHead), i)
 		for k, c := range conns {
-			s.sendPart(c, &x.gathering, sql)
+			s.sendPart(c, &x.gathering, sql, keys)
 			s.explainTask(c, &p.tasks[k], true)
 		}
 	}

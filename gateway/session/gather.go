@@ -59,8 +59,8 @@ func (s *Session) gather(g *gathering) error {
 	g.Inside = g.plan.Inside == planner.Always || g.plan.Inside == planner.InBlock && s.tx != nil && s.tx.explicit
 	g.Open = func() (*pool.Conn, *wire.Error) { return s.scratch() }
 	g.Make = func(c *pool.Conn, part int, table string) {
-		sql := append([]byte("CREATE TEMPORARY TABLE "+table+" ON COMMIT DROP AS "), g.query(part)...)
-		s.sendPart(c, g, append(sql, " WITH NO DATA"...))
+		sql, keys := g.query([]byte("CREATE TEMPORARY TABLE "+table+" ON COMMIT DROP AS "), part)
+		s.sendPart(c, g, append(sql, " WITH NO DATA"...), keys)
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	}
@@ -103,47 +103,58 @@ func (s *Session) fetch(g *gathering) error {
 		defer func(shift int32) { s.run.Shift = shift }(s.run.Shift)
 		s.describeQuery(home, g)
 	}
-	for i := range g.Parts {
-		shards, err := s.partShards(&g.plan.Parts[i])
-		if err != nil {
-			s.run.Run(false)
-			s.failGather(asError(err))
-			return nil
-		}
-		var conns []*pool.Conn
-		for _, shard := range shards {
-			c, err := g.on(shard)
-			if err != nil {
+	for _, parts := range g.plan.Waves() {
+		for _, i := range parts {
+			if err := s.askPart(g, i); err != nil {
 				s.run.Run(false)
 				s.failGather(asError(err))
 				return nil
 			}
-			conns = append(conns, c)
 		}
-		sql := g.query(i)
-		for _, c := range conns {
-			s.sendPart(c, g, sql)
-			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		s.syncUsed(g)
+		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+			return err
 		}
-		cols := &exec.Columns{}
-		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
-		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
-		var each func(int)
-		if g.explain != nil {
-			each = g.explain.gathered(i, conns)
-		}
-		s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Each: each, Done: func() {
-			if e := g.Parts[i].End(); e != nil {
-				s.run.Fail(e)
-			}
-		}})
-		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	}
-	s.syncUsed(g)
-	return s.run.Run(false)
+	return nil
+}
+
+// askPart asks the shards for the rows of a part.
+func (s *Session) askPart(g *gathering, i int) error {
+	shards, err := s.partShards(&g.plan.Parts[i])
+	if err != nil {
+		return err
+	}
+	var conns []*pool.Conn
+	for _, shard := range shards {
+		c, err := g.on(shard)
+		if err != nil {
+			return err
+		}
+		conns = append(conns, c)
+	}
+	sql, keys := g.query(nil, i)
+	for _, c := range conns {
+		s.sendPart(c, g, sql, keys)
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	cols := &exec.Columns{}
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
+	var each func(int)
+	if g.explain != nil {
+		each = g.explain.gathered(i, conns)
+	}
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Each: each, Done: func() {
+		if e := g.Parts[i].End(); e != nil {
+			s.run.Fail(e)
+		}
+	}})
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	return nil
 }
 
 // describeQuery has the home shard say what is wrong with the client's query, and
@@ -225,17 +236,23 @@ func (s *Session) partShards(p *planner.Part) ([]int, error) {
 	return s.prune(p.Pins)
 }
 
-// query is the statement that gives a part's rows on a shard.
-func (g *gathering) query(part int) []byte {
-	return g.plan.Parts[part].Query.Append(nil, g.text, g.lits, exec.NewPartArrays(g.Gathering, nil))
+// query appends the statement that gives a part's rows on a shard. keys are the values
+// of other parts that it has among its parameters.
+func (g *gathering) query(dst []byte, part int) (sql []byte, keys *exec.PartArrays) {
+	keys = exec.NewPartArrays(g.Gathering, g.types)
+	return g.plan.Parts[part].Query.Append(dst, g.text, g.lits, keys), keys
 }
 
 // sendPart parses and binds a statement of the gateway's own with the client's
-// parameters. Its result is in binary.
-func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte) {
-	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
+// parameters, and those of keys if it isn't nil. Its result is in binary.
+func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays) {
+	types, arrays := g.types, [][]byte(nil)
+	if keys != nil {
+		types, arrays = keys.OIDs, keys.Arrays
+	}
+	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, types)))
 	c.Unnamed = 0
-	s.sendBind(c, g, gatherPortal, nil, []int16{wire.FormatBinary})
+	s.sendBind(c, g, gatherPortal, arrays, []int16{wire.FormatBinary})
 }
 
 // sendBind binds a portal to the unnamed statement with the client's parameters, and with arrays

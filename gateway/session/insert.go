@@ -117,7 +117,7 @@ func (s *Session) selectRows(in *inserting) error {
 		conns = append(conns, c)
 	}
 	for _, c := range conns {
-		s.sendPart(c, q, q.text)
+		s.sendPart(c, q, q.text, nil)
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
