@@ -913,7 +913,10 @@ func (c *combiner) query(s *source) (SQL, bool) {
 		if len(s.list) > 0 {
 			q = append(q, Piece{Own: " GROUP BY " + strings.Join(s.list, ", ")})
 		}
-		return q, true
+		if having, ok := c.having(); ok {
+			q = append(append(append(q, Piece{Own: " HAVING ("}), a.span(having)...), Piece{Own: ")"})
+		}
+		return append(q, c.limit()...), true
 	}
 	if q = append(q, c.limit()...); c.locking.end > 0 {
 		q = append(append(q, Piece{Own: " "}), a.span(c.locking)...)

@@ -76,7 +76,8 @@ func (a *analysis) outputs(sel *pg.SelectStmt, lvl *level) (names []string, cols
 // separable says whether rows with different values in a column have nothing to do with
 // each other in a query.
 func (a *analysis) separable(sel *pg.SelectStmt, lvl *level, c column) bool {
-	if c.rte == nil || sel.LimitCount != nil || sel.LimitOffset != nil || len(sel.LockingClause) > 0 || a.windows(sel) || a.outerAgg ||
+	if c.rte == nil || sel.LimitCount != nil || sel.LimitOffset != nil || len(sel.LockingClause) > 0 || a.outerAgg ||
+		!a.partitionedBy(sel, lvl, func(columns []column) bool { return slices.Contains(columns, c) }) ||
 		len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil {
 		return false
 	}
@@ -93,9 +94,8 @@ func (a *analysis) separable(sel *pg.SelectStmt, lvl *level, c column) bool {
 // all, and returns the sharded table that decides on the shard.
 func (a *analysis) disjoint(s *pg.RangeSubselect) (*leaf, bool) {
 	sel := s.Subquery.GetSelectStmt()
-	if s.Lateral || sel.Larg != nil || sel.WithClause != nil || sel.IntoClause != nil || len(sel.ValuesLists)+len(sel.DistinctClause)+len(sel.GroupClause) > 0 ||
-		sel.HavingClause != nil || len(sel.SortClause)+len(sel.LockingClause) > 0 || sel.LimitCount != nil || sel.LimitOffset != nil ||
-		a.aggregates(sel) || a.windows(sel) || a.outerAgg || a.volatile {
+	if s.Lateral || sel.Larg != nil || sel.WithClause != nil || sel.IntoClause != nil || len(sel.ValuesLists) > 0 ||
+		len(sel.SortClause)+len(sel.LockingClause) > 0 || sel.LimitCount != nil || sel.LimitOffset != nil || a.outerAgg || a.volatile {
 		return nil, false
 	}
 	var anchor *leaf
@@ -108,7 +108,16 @@ func (a *analysis) disjoint(s *pg.RangeSubselect) (*leaf, bool) {
 			anchor = l
 		}
 	}
-	return anchor, anchor != nil
+	switch {
+	case anchor == nil:
+		return nil, false
+	case len(sel.GroupClause) > 0 && !a.groupsByKey(sel, anchor),
+		len(sel.GroupClause) == 0 && a.aggregates(sel),
+		len(sel.DistinctClause) > 0 && !a.distinctByKey(sel, anchor),
+		!a.windowsByKey(sel, anchor):
+		return nil, false
+	}
+	return anchor, true
 }
 
 // base is the table's column that a column of a FROM entry is; the zero column where

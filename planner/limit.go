@@ -9,8 +9,8 @@ import (
 // It is empty where the rows of the result are not those of FROM.
 func (c *combiner) limit() SQL {
 	a, sel := c.a, c.sel
-	if len(c.sources) > 1 || len(c.rest)+len(c.kept) > 0 || sel.LimitCount == nil || len(sel.DistinctClause) > 0 || len(sel.GroupClause) > 0 || sel.HavingClause != nil ||
-		a.aggregates(sel) || a.windows(sel) || a.volatile || a.returnsSets(sel) {
+	if len(c.sources) > 1 || len(c.rest)+len(c.kept) > 0 || sel.LimitCount == nil || len(sel.DistinctClause) > 0 ||
+		(len(sel.GroupClause) > 0 || a.aggregates(sel)) && !c.wholeGroups() || a.windows(sel) || a.volatile || a.returnsSets(sel) {
 		return nil
 	}
 	count, ok := a.exprText(sel.LimitCount)
@@ -20,6 +20,11 @@ func (c *combiner) limit() SQL {
 	order, ok := c.order()
 	if !ok {
 		return nil
+	}
+	if sel.HavingClause != nil {
+		if _, ok := c.having(); !ok {
+			return nil
+		}
 	}
 	// The first of all are among the first OFFSET + LIMIT of each shard. Without a
 	// limit, or with one beyond bigint, all are.

@@ -136,11 +136,15 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
 		return no("WITH", "Write the subquery in place, or pin every sharded table to one key.")
 	case sel.IntoClause != nil:
 		return no("SELECT INTO", pinHint)
-	case len(sel.DistinctClause) > 0:
+	}
+	anchor, why := a.scatterFrom(sel.FromClause, nil)
+	grouped := why == nil && a.groupsByKey(sel, anchor)
+	switch {
+	case len(sel.DistinctClause) > 0 && (why != nil || !a.distinctByKey(sel, anchor)):
 		return no("DISTINCT", pinHint)
-	case len(sel.GroupClause) > 0:
+	case len(sel.GroupClause) > 0 && !grouped:
 		return no("GROUP BY", pinHint)
-	case sel.HavingClause != nil:
+	case sel.HavingClause != nil && !grouped:
 		return no("HAVING", pinHint)
 	case len(sel.SortClause) > 0:
 		return no("ORDER BY", "Leave ORDER BY out and sort in the application, or pin every sharded table to one key.")
@@ -159,20 +163,19 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
 			}
 		})
 	}
-	if window {
+	if window && (why != nil || !a.windowsByKey(sel, anchor)) {
 		return no("a window function", pinHint)
 	}
 	if a.outerAgg {
 		return no("an aggregate that may be of the query around its subquery", pinHint)
 	}
-	if aggregates > 0 {
+	if aggregates > 0 && !grouped {
 		if !a.onlyCounts(sel.TargetList) {
 			return no("an aggregate other than count", pinHint)
 		}
 		merge = AddIntegers
 	}
-	anchor, r := a.scatterFrom(sel.FromClause, nil)
-	return merge, anchor, r
+	return merge, anchor, why
 }
 
 // inCTE says whether a WITH clause reads a sharded table.

@@ -1,0 +1,139 @@
+package planner
+
+import (
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// Rows with the same key are on one shard. So where the key is among what a SELECT
+// groups by, or what its windows are partitioned by, each group and each partition is
+// whole on its shard.
+
+// holdsKey says whether rows that agree in some columns have the same key of the
+// anchor's table.
+func holdsKey(anchor *leaf, columns []column) bool {
+	for _, n := range anchor.table.Key.Columns {
+		class := anchor.facts.class(column{anchor.rte, n})
+		if !slices.ContainsFunc(columns, func(c column) bool { return slices.Contains(class, c) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// groupsByKey says whether each group of a SELECT is on one shard.
+func (a *analysis) groupsByKey(sel *pg.SelectStmt, anchor *leaf) bool {
+	var columns []column
+	for _, n := range sel.GroupClause {
+		if n.GetGroupingSet() != nil {
+			return false
+		}
+		if c, ok := a.groupColumn(sel, n); ok {
+			columns = append(columns, c)
+		}
+	}
+	return len(columns) > 0 && holdsKey(anchor, columns)
+}
+
+// groupColumn is the table's column that an item of GROUP BY is: an expression, a
+// position in the select list, or, where FROM has no column of that name, the name of
+// an output column.
+func (a *analysis) groupColumn(sel *pg.SelectStmt, n *pg.Node) (column, bool) {
+	lvl := a.blocks[sel].lvl
+	if i := n.GetAConst().GetIval(); i != nil {
+		k := int(i.GetIval())
+		if k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
+			return column{}, false
+		}
+		return a.column(sel.TargetList[k-1].GetResTarget().GetVal(), lvl)
+	}
+	if c, ok := a.column(n, lvl); ok {
+		return c, true
+	}
+	name := n.GetColumnRef().GetFields()
+	if len(name) != 1 || slices.ContainsFunc(lvl.rtes, func(e *rte) bool { return e.columns == nil || slices.Contains(e.columns, str(name[0])) }) {
+		return column{}, false
+	}
+	for _, t := range sel.TargetList {
+		if r := t.GetResTarget(); r.Name == str(name[0]) {
+			return a.column(r.Val, lvl)
+		}
+	}
+	return column{}, false
+}
+
+// isStar says whether an item of a select list stands for several columns.
+func isStar(t *pg.Node) bool {
+	v := t.GetResTarget().GetVal()
+	fields := v.GetColumnRef().GetFields()
+	if ind := v.GetAIndirection(); ind != nil {
+		fields = ind.Indirection
+	}
+	return len(fields) > 0 && fields[len(fields)-1].GetAStar() != nil
+}
+
+// distinctByKey says whether equal rows of a SELECT DISTINCT are on one shard.
+func (a *analysis) distinctByKey(sel *pg.SelectStmt, anchor *leaf) bool {
+	columns, ok := a.selected(sel)
+	return ok && sel.DistinctClause[0].GetNode() == nil && holdsKey(anchor, columns)
+}
+
+// partitionedBy says whether all window functions of a SELECT have partitions of rows
+// for whose columns ok holds.
+func (a *analysis) partitionedBy(sel *pg.SelectStmt, lvl *level, ok func([]column) bool) bool {
+	all := true
+	for _, n := range slices.Concat(sel.TargetList, sel.SortClause) {
+		a.eachCall(n, func(f *pg.FuncCall) {
+			if f.Over == nil || !all {
+				return
+			}
+			var columns []column
+			for _, p := range partition(sel, f.Over) {
+				if c, ok := a.column(p, lvl); ok {
+					columns = append(columns, c)
+				}
+			}
+			all = ok(columns)
+		})
+	}
+	return all
+}
+
+// partition is the PARTITION BY of a window, which may be that of one it refers to.
+func partition(sel *pg.SelectStmt, w *pg.WindowDef) []*pg.Node {
+	for _, name := range []string{w.Name, w.Refname} {
+		if name == "" {
+			continue
+		}
+		for _, n := range sel.WindowClause {
+			if d := n.GetWindowDef(); d.Name == name && d != w {
+				return partition(sel, d)
+			}
+		}
+	}
+	return w.PartitionClause
+}
+
+// windowsByKey says whether each partition of a SELECT's windows is on one shard.
+func (a *analysis) windowsByKey(sel *pg.SelectStmt, anchor *leaf) bool {
+	return a.partitionedBy(sel, a.blocks[sel].lvl, func(columns []column) bool { return holdsKey(anchor, columns) })
+}
+
+// wholeGroups says whether the groups that the shards make are those of the SELECT,
+// each on one shard: HAVING and LIMIT choose among them there.
+func (c *combiner) wholeGroups() bool {
+	anchor := c.sources[0].anchor
+	return c.grouped && !c.verbatim && anchor != nil && c.a.groupsByKey(c.sel, anchor)
+}
+
+// having is the text of HAVING, if the shards can decide it.
+func (c *combiner) having() (byteRange, bool) {
+	if c.sel.HavingClause == nil || !c.wholeGroups() {
+		return byteRange{}, false
+	}
+	if _, ok := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), c.sel.HavingClause); !ok {
+		return byteRange{}, false
+	}
+	return c.a.exprText(c.sel.HavingClause)
+}
