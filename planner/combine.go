@@ -338,28 +338,53 @@ func (c *combiner) attach() {
 // tied finds another source with a column that must equal one of s.
 func (c *combiner) tied(s *source) *source {
 	for _, n := range c.rest {
-		e := n.GetAExpr()
-		if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
-			continue
-		}
-		l, ok1 := c.a.columns[e.Lexpr.GetColumnRef()]
-		r, ok2 := c.a.columns[e.Rexpr.GetColumnRef()]
-		if !ok1 || !ok2 {
-			continue
-		}
-		if slices.Contains(s.rtes, r.rte) {
-			l, r = r, l
-		}
-		if !slices.Contains(s.rtes, l.rte) {
-			continue
-		}
-		for _, t := range c.sources {
-			if t != s && slices.Contains(t.rtes, r.rte) {
-				return t
+		for _, e := range c.a.equalities(n) {
+			l, r := e[0], e[1]
+			if slices.Contains(s.rtes, r.rte) {
+				l, r = r, l
+			}
+			if !slices.Contains(s.rtes, l.rte) {
+				continue
+			}
+			for _, t := range c.sources {
+				if t != s && slices.Contains(t.rtes, r.rte) {
+					return t
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// equalities are the columns that must be equal for a condition to hold: those of an
+// equality, or of one that all branches of an OR have.
+func (a *analysis) equalities(n *pg.Node) [][2]column {
+	if b := n.GetBoolExpr(); b != nil && b.Boolop == pg.BoolExprType_OR_EXPR {
+		var common [][2]column
+		for i, branch := range b.Args {
+			var here [][2]column
+			for _, x := range conjuncts(branch) {
+				here = append(here, a.equalities(x)...)
+			}
+			if i == 0 {
+				common = here
+			}
+			common = slices.DeleteFunc(common, func(e [2]column) bool {
+				return !slices.Contains(here, e) && !slices.Contains(here, [2]column{e[1], e[0]})
+			})
+		}
+		return common
+	}
+	e := n.GetAExpr()
+	if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
+		return nil
+	}
+	l, ok1 := a.columns[e.Lexpr.GetColumnRef()]
+	r, ok2 := a.columns[e.Rexpr.GetColumnRef()]
+	if !ok1 || !ok2 {
+		return nil
+	}
+	return [][2]column{{l, r}}
 }
 
 // assign gives each condition to the source that it is about, if its shards can
