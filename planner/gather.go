@@ -7,6 +7,8 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/shardgate/shardgate/shardmap"
 )
 
 // Gather brings the rows of relations to one shard, and runs the client's statement
@@ -55,8 +57,17 @@ type Part struct {
 	// Keys are the columns, by position, whose values other parts are asked with: those
 	// that have this one in After. What After names is asked first.
 	Keys, After []int
+	// KeyIn says that the rows' key is among the values of a column of After, which
+	// prunes the shards; nil if nothing does.
+	KeyIn *KeyIn
 	// Table is the relation that is read, for messages.
 	Table string
+}
+
+// KeyIn says that a key of one column is among the values of a part's column.
+type KeyIn struct {
+	Type         shardmap.KeyType
+	Part, Column int
 }
 
 func (*Gather) kind() string { return "Gather" }

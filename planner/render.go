@@ -290,6 +290,9 @@ func (r *renderer) gather(g *Gather) {
 			r.line("part %d, %s%s: %s", i+1, choose(p.Place == Pinned, "shards", p.Place.String()), when(p.Plain, ", plain"), r.sql(p.Query))
 			r.below(func() {
 				r.pins(p.Pins)
+				if k := p.KeyIn; k != nil {
+					r.line("shards of part %d column %d, as %s", k.Part+1, k.Column+1, k.Type.SQLName())
+				}
 				if len(p.Index) > 0 {
 					r.line("index on %s", strings.Join(p.Index, ", "))
 				}

@@ -93,8 +93,12 @@ func (g *gatherer) semiJoin(s side, c column, sides []side) {
 			if p := g.parts[t.part]; !slices.Contains(p.Keys, i) {
 				p.Keys = append(p.Keys, i)
 			}
-			if p := g.parts[s.part]; !slices.Contains(p.After, t.part) {
+			p := g.parts[s.part]
+			if !slices.Contains(p.After, t.part) {
 				p.After = append(p.After, t.part)
+			}
+			if key := c.rte.table.Key; p.KeyIn == nil && len(key.Columns) == 1 && key.Columns[0] == c.n {
+				p.KeyIn = &KeyIn{key.Types[0], t.part, i}
 			}
 			s.restrict(SQL{{Own: s.name(c), Part: t.part + 1, Column: i + 1, Keys: true}})
 			return

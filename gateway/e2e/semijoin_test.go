@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -56,5 +57,30 @@ func TestSemiJoin(t *testing.T) {
 	}
 	if ids, err := pgx.CollectRows(rows, pgx.RowTo[int]); err != nil || len(ids) != 10 || ids[0] != 10000 || ids[9] != 10005 {
 		t.Errorf("ids %v: %v", ids, err)
+	}
+}
+
+// The values of the few rows prune the shards of the other table, where they are keys.
+func TestSemiJoinPrunes(t *testing.T) {
+	c := newCluster(t, 3, "tables:\n  - {name: a, key: id}\n  - {name: b, key: id}\n  - {name: v, key: id}\n")
+	c.serve()
+	conn := c.connect("postgres")
+	must(t, conn, "CREATE TABLE a (id int, ref bigint, name varchar)", "CREATE TABLE b (id int PRIMARY KEY, x text)", "CREATE TABLE v (id varchar(5) PRIMARY KEY, x text)")
+	must(t, conn, "INSERT INTO a SELECT i, i * 7, 'n' || i * 7 FROM generate_series(1, 40) i", "INSERT INTO a VALUES (50, 14, 'n14'), (50, 14, 'n14'), (51, NULL, NULL)",
+		"INSERT INTO b SELECT i, 'x' || i FROM generate_series(1, 300) i", "INSERT INTO v SELECT 'n' || i, 'x' || i FROM generate_series(1, 300) i")
+	for _, sql := range []string{
+		"SELECT string_agg(b.x, ',' ORDER BY b.x) FROM a JOIN b ON b.id = a.ref WHERE a.id = %d",
+		"SELECT string_agg(b.x, ',' ORDER BY b.x) FROM a JOIN v b ON b.id = a.name WHERE a.id = %d",
+	} {
+		for id, want := range map[int]string{1: "x7", 2: "x14", 40: "x280", 50: "x14,x14", 51: "", 99: ""} {
+			var got *string
+			if err := conn.QueryRow(t.Context(), sqlf(sql, id)).Scan(&got); err != nil || got == nil && want != "" || got != nil && *got != want {
+				t.Errorf("%s: %v, want %q: %v", sqlf(sql, id), got, want, err)
+			}
+		}
+		plan := lines(t, conn, pgx.QueryExecModeSimpleProtocol, "EXPLAIN (ANALYZE, COSTS off, TIMING off) "+sqlf(sql, 1))
+		if n := strings.Count(plan, " bytes"); n != 2 { // each shard's rows of each part
+			t.Errorf("more shards were asked than one for each part:\n%s", plan)
+		}
 	}
 }

@@ -219,15 +219,11 @@ func (r *Selected) Slots(v *Values, hash func(t shardmap.KeyType, typmod int32, 
 // hashed says whether the values of a key's column can be hashed here: they are
 // stored as they are.
 func (r *Selected) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
-	from, ok := shardmap.KeyTypeOfOID(r.types[k.Column])
-	if !ok || textual(k.Type) && (typmod >= 0 || v.ASCIIOnly) {
+	if textual(k.Type) && (typmod >= 0 || v.ASCIIOnly) {
 		return false
 	}
-	integer := func(t shardmap.KeyType) bool {
-		return t == shardmap.KeyInt2 || t == shardmap.KeyInt4 || t == shardmap.KeyInt8
-	}
-	variable := func(t shardmap.KeyType) bool { return t == shardmap.KeyText || t == shardmap.KeyVarchar }
-	return integer(from) && integer(k.Type) || variable(from) && variable(k.Type) || from == k.Type && typmod < 0
+	integer := k.Type == shardmap.KeyInt2 || k.Type == shardmap.KeyInt4 || k.Type == shardmap.KeyInt8
+	return (typmod < 0 || integer) && sameHash(r.types[k.Column], k.Type)
 }
 
 // HashesByShard computes the hashes of the values of an array, in their order, on a

@@ -1,6 +1,11 @@
 package exec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/shardgate/shardgate/shardmap"
+)
 
 // maxKeys is how many values of a part's column are sent to the shards that are asked
 // for another part. With more, looking each row up costs about as much as sending it.
@@ -64,4 +69,35 @@ func appendArrayHead(b []byte, elem uint32, n int) []byte {
 		b = binary.BigEndian.AppendUint32(b, 1)
 	}
 	return b
+}
+
+// Slots are the slots of the keys that the values are, for a key of type t. ok is false
+// where they are not known: there are too many values, or a shard would have to hash
+// them. asciiOnly is as in Values.
+func (p *GatheredPart) Slots(column int, t shardmap.KeyType, asciiOnly bool) (slots []shardmap.Slot, ok bool) {
+	i := slices.IndexFunc(p.keys, func(k keySet) bool { return k.column == column })
+	k := &p.keys[i]
+	if k.tooMany || len(p.types) == 0 || !sameHash(p.types[column], t) || textual(t) && asciiOnly {
+		return nil, false
+	}
+	for b := k.values; len(b) > 0; {
+		n := 4 + binary.BigEndian.Uint32(b)
+		h, ok := t.HashBinary(b[4:n])
+		if !ok {
+			return nil, false
+		}
+		slots = append(slots, shardmap.SlotOf(h))
+		b = b[n:]
+	}
+	return slots, true
+}
+
+// sameHash says whether a type's values in binary have the hash of a key of type t.
+func sameHash(oid uint32, t shardmap.KeyType) bool {
+	from, ok := shardmap.KeyTypeOfOID(oid)
+	integer := func(t shardmap.KeyType) bool {
+		return t == shardmap.KeyInt2 || t == shardmap.KeyInt4 || t == shardmap.KeyInt8
+	}
+	variable := func(t shardmap.KeyType) bool { return t == shardmap.KeyText || t == shardmap.KeyVarchar }
+	return ok && (from == t || integer(from) && integer(t) || variable(from) && variable(t))
 }

@@ -217,7 +217,7 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 	for i := range g.Parts {
 		p := &x.parts[i]
 		if p.shards == nil {
-			shards, err := s.partShards(&g.Parts[i])
+			shards, err := s.partShards(&x.gathering, &g.Parts[i])
 			if err != nil {
 				s.run.Run(false)
 				s.failGather(asError(err))

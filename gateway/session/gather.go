@@ -121,7 +121,7 @@ func (s *Session) fetch(g *gathering) error {
 
 // askPart asks the shards for the rows of a part.
 func (s *Session) askPart(g *gathering, i int) error {
-	shards, err := s.partShards(&g.plan.Parts[i])
+	shards, err := s.partShards(g, &g.plan.Parts[i])
 	if err != nil {
 		return err
 	}
@@ -226,12 +226,17 @@ func (s *Session) syncUsed(g *gathering) {
 }
 
 // partShards are the shards that have a part's rows.
-func (s *Session) partShards(p *planner.Part) ([]int, error) {
+func (s *Session) partShards(g *gathering, p *planner.Part) ([]int, error) {
 	switch p.Place {
 	case planner.Home:
 		return s.onShard(s.host.Home), nil
 	case planner.Any:
 		return s.onShard(s.any()), nil
+	}
+	if k := p.KeyIn; k != nil && len(p.Pins) == 0 {
+		if slots, ok := g.Parts[k.Part].Slots(k.Column, k.Type, s.asciiOnly()); ok {
+			return s.shardsOf(slots), nil
+		}
 	}
 	return s.prune(p.Pins)
 }

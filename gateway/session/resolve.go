@@ -151,16 +151,21 @@ func (s *Session) prune(pins []planner.Pin) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.shardsOf(set.Slots), nil
+}
+
+// shardsOf are the shards of some slots, the home shard if there are none.
+func (s *Session) shardsOf(slots []shardmap.Slot) []int {
 	s.shards = s.shards[:0]
-	for _, slot := range set.Slots {
+	for _, slot := range slots {
 		if shard := s.snap.ShardOf(slot); !slices.Contains(s.shards, shard) {
 			s.shards = append(s.shards, shard)
 		}
 	}
 	if len(s.shards) == 0 {
-		return s.onShard(s.host.Home), nil
+		return s.onShard(s.host.Home)
 	}
-	return s.shards, nil
+	return s.shards
 }
 
 func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
