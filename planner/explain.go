@@ -264,6 +264,9 @@ func (r *renderer) notes(lines []string) {
 
 // value renders a value: for people, a literal as it is in the text.
 func (r *renderer) value(v Value) string {
+	if v.Source == Computed {
+		return r.sql(v.Expr.SQL)
+	}
 	if !r.explained || v.Source != FromLiteral || v.Index >= len(r.lits) {
 		return v.String()
 	}

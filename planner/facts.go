@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -54,6 +56,11 @@ func (a *analysis) collect(n *pg.Node, lvl *level, f *facts) {
 		return
 	}
 	switch e.Kind {
+	case pg.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+		// With what may be NULL, it may hold for a row that an outer join has made.
+		if c := e.Rexpr.GetAConst(); c != nil && !c.Isnull {
+			a.collectEqual(e.Lexpr, e.Rexpr, lvl, f)
+		}
 	case pg.A_Expr_Kind_AEXPR_OP:
 		if l, r := e.Lexpr.GetRowExpr(), e.Rexpr.GetRowExpr(); l != nil && r != nil && len(l.Args) == len(r.Args) {
 			for i := range l.Args {
@@ -63,6 +70,9 @@ func (a *analysis) collect(n *pg.Node, lvl *level, f *facts) {
 		}
 		a.collectEqual(e.Lexpr, e.Rexpr, lvl, f)
 	case pg.A_Expr_Kind_AEXPR_IN:
+		if l := e.Lexpr.GetRowExpr(); l != nil {
+			a.collectRows(l.Args, e.Rexpr.GetList().GetItems(), lvl, f)
+		}
 		if c, ok := a.column(e.Lexpr, lvl); ok {
 			if keys, ok := a.values(e.Rexpr.GetList().GetItems(), c.family()); ok {
 				f.pins = append(f.pins, factPin{column: c, keys: keys})
@@ -115,21 +125,45 @@ func (a *analysis) collectAny(c column, array *pg.Node, f *facts) {
 	}
 }
 
-// collectOr reads an OR whose branches all pin the same column.
+// collectRows reads (columns) IN (rows).
+func (a *analysis) collectRows(columns, rows []*pg.Node, lvl *level, f *facts) {
+	for i, n := range columns {
+		var items []*pg.Node
+		for _, r := range rows {
+			if args := r.GetRowExpr().GetArgs(); len(args) == len(columns) {
+				items = append(items, args[i])
+			}
+		}
+		c, ok := a.column(n, lvl)
+		if !ok || len(items) != len(rows) {
+			continue
+		}
+		if keys, ok := a.values(items, c.family()); ok {
+			f.pins = append(f.pins, factPin{column: c, keys: keys})
+		}
+	}
+}
+
+// collectOr reads an OR: a column that each branch pins has one of all their values.
 func (a *analysis) collectOr(branches []*pg.Node, lvl *level, f *facts) {
-	var merged *factPin
-	for _, b := range branches {
+	var merged []factPin
+	for i, b := range branches {
 		one := &facts{}
 		a.collect(b, lvl, one)
-		if len(one.pins) != 1 || one.pins[0].array != nil || merged != nil && merged.column != one.pins[0].column {
-			return
+		var both []factPin
+		for _, p := range one.pins {
+			if p.array != nil || slices.ContainsFunc(both, func(q factPin) bool { return q.column == p.column }) {
+				continue
+			}
+			if i == 0 {
+				both = append(both, p)
+			} else if k := slices.IndexFunc(merged, func(q factPin) bool { return q.column == p.column }); k >= 0 {
+				both = append(both, factPin{column: p.column, keys: slices.Concat(merged[k].keys, p.keys)})
+			}
 		}
-		if merged == nil {
-			merged = &factPin{column: one.pins[0].column}
-		}
-		merged.keys = append(merged.keys, one.pins[0].keys...)
+		merged = both
 	}
-	f.pins = append(f.pins, *merged)
+	f.pins = append(f.pins, merged...)
 }
 
 func (a *analysis) collectEqual(l, r *pg.Node, lvl *level, f *facts) {

@@ -103,6 +103,8 @@ const (
 	FromParam
 	// IsNull: the constant NULL.
 	IsNull
+	// Computed: Expr, which a shard computes before the statement runs.
+	Computed
 )
 
 // Value is one value in a statement.
@@ -111,7 +113,12 @@ type Value struct {
 	Index    int
 	Negative bool   // a minus sign stands before the literal
 	Type     uint32 // OID of the declared or cast-to type; 0 when PostgreSQL infers the column's own
+	Expr     *Expression
 }
+
+// Expression is one of constants and settings alone, whose value is the same on each
+// shard and for each row.
+type Expression struct{ SQL SQL }
 
 // Merge says how the shards' answers become one.
 type Merge uint8

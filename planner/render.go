@@ -223,6 +223,8 @@ func (v Value) String() string {
 	switch v.Source {
 	case FromLiteral:
 		out = "literal " + strconv.Itoa(v.Index)
+	case Computed:
+		return "(computed)"
 	case FromParam:
 		out = "$" + strconv.Itoa(v.Index+1)
 	}

@@ -57,12 +57,15 @@ func (a *analysis) value(n *pg.Node, f family) (Value, bool) {
 			return Value{}, false
 		}
 		v, ok := a.value(tc.Arg, familyOfOID(oid))
-		if ok && v.Type == 0 {
+		if !ok || v.Source == Computed {
+			break
+		}
+		if v.Type == 0 {
 			v.Type = oid
 		}
-		return v, ok
+		return v, true
 	}
-	return Value{}, false
+	return a.computed(n, f)
 }
 
 // declared is the type of parameter n (from 0) as far as it is known, or 0.

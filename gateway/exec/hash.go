@@ -44,6 +44,30 @@ func HashByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, value []byte, b
 	return uint64(h), nil
 }
 
+// HashSQLByShard computes the hash of an expression's value on a shard, as that of a
+// value of a key's type.
+func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte) (h uint64, null bool, err *wire.Error) {
+	wide := t
+	if typmod < 0 && (t == shardmap.KeyInt2 || t == shardmap.KeyInt4) {
+		wide = shardmap.KeyInt8 // a value that no row has is no error
+	}
+	c.SendQuery("SELECT " + wide.HashSQL("CAST(("+string(expr)+") AS "+modified(wide, typmod)+")"))
+	res, err := readResult(c)
+	if err != nil {
+		e := *err
+		e.Position = 0
+		return 0, false, &e
+	}
+	if len(res.Rows) == 1 && res.Rows[0][0] == nil {
+		return 0, true, nil
+	}
+	n, bad := strconv.ParseInt(res.Value(0), 10, 64)
+	if bad != nil {
+		return 0, false, wire.Errorf(wire.InternalError, "a shard gave no hash for the key")
+	}
+	return uint64(n), false, nil
+}
+
 // modified is a type's name with its modifier.
 func modified(t shardmap.KeyType, typmod int32) string {
 	name := t.SQLName()

@@ -283,6 +283,15 @@ func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, bi
 	return h, err
 }
 
+// hashSQLByShard asks the home shard for the hash of an expression's value.
+func (s *Session) hashSQLByShard(t shardmap.KeyType, typmod int32, expr []byte) (h uint64, null bool, err *wire.Error) {
+	err = s.asideOnHome(func(c *pool.Conn) (err *wire.Error) {
+		h, null, err = exec.HashSQLByShard(c, t, typmod, expr)
+		return err
+	})
+	return h, null, err
+}
+
 // asideOnHome runs f with a connection to the home shard that has the session's
 // settings, and no part in its transaction.
 func (s *Session) asideOnHome(f func(*pool.Conn) *wire.Error) *wire.Error {

@@ -104,7 +104,7 @@ func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *p
 	s.run.Client, s.run.Reported = client, reported
 	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
 	s.run.Nesting = func() exec.Nesting { return s.snap.Nested }
-	s.values.Hash = s.hashByShard
+	s.values.Hash, s.values.HashSQL = s.hashByShard, s.hashSQLByShard
 	s.pickAny = int(id)
 	return s
 }
