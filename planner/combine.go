@@ -142,13 +142,22 @@ func (a *analysis) emptyGroups(sel *pg.SelectStmt) bool {
 	return true
 }
 
+// ordinal is the position in the select list that an item of GROUP BY or ORDER BY is.
+// Whatever follows from it holds for this text only.
+func (a *analysis) ordinal(n *pg.Node) (k int, ok bool) {
+	if n.GetAConst() == nil {
+		return 0, false
+	}
+	a.textSpecific = true
+	i := n.GetAConst().GetIval()
+	return int(i.GetIval()), i != nil
+}
+
 // groupItem is what an item of GROUP BY stands for: a position or the name of an
 // output column is that column.
 func (a *analysis) groupItem(sel *pg.SelectStmt, n *pg.Node) *pg.Node {
-	if i := n.GetAConst().GetIval(); i != nil {
-		if k := int(i.GetIval()); k >= 1 && k <= len(sel.TargetList) {
-			return sel.TargetList[k-1].GetResTarget().GetVal()
-		}
+	if k, ok := a.ordinal(n); ok && k >= 1 && k <= len(sel.TargetList) {
+		return sel.TargetList[k-1].GetResTarget().GetVal()
 	}
 	if ref := n.GetColumnRef(); ref != nil && len(ref.Fields) == 1 {
 		if _, ok := a.columns[ref]; !ok {

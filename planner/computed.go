@@ -10,12 +10,15 @@ import (
 // family f, if its value is known before the statement runs, and its type is of the
 // family: current_setting('app.tenant')::bigint, or 60 * 24.
 func (a *analysis) computed(n *pg.Node, f family) (Value, bool) {
+	if f == familyNone || !a.fixed(n) {
+		return Value{}, false
+	}
 	t := a.typeOf(n)
 	if c := n.GetTypeCast(); c != nil {
 		t = typeOID(c.TypeName)
 	}
 	// What a text means as a date or a time may depend on when it is read.
-	if f == familyNone || familyOfOID(t) != f || slices.Contains(instantTypes, t) || !a.fixed(n) {
+	if familyOfOID(t) != f || slices.Contains(instantTypes, t) {
 		return Value{}, false
 	}
 	r, ok := a.exprText(n)

@@ -41,8 +41,7 @@ func (a *analysis) groupsByKey(sel *pg.SelectStmt, anchor *leaf) bool {
 // an output column.
 func (a *analysis) groupColumn(sel *pg.SelectStmt, n *pg.Node) (column, bool) {
 	lvl := a.blocks[sel].lvl
-	if i := n.GetAConst().GetIval(); i != nil {
-		k := int(i.GetIval())
+	if k, ok := a.ordinal(n); ok {
 		if k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
 			return column{}, false
 		}

@@ -68,8 +68,7 @@ func (c *combiner) order() (SQL, bool) {
 	for i, n := range c.sel.SortClause {
 		s := n.GetSortBy()
 		x := s.Node
-		if pos := x.GetAConst().GetIval(); pos != nil {
-			k := int(pos.Ival)
+		if k, ok := c.a.ordinal(x); ok {
 			if k < 1 || k > len(c.sel.TargetList) {
 				return nil, false
 			}

@@ -105,7 +105,10 @@ func (a *analysis) typeOf(n *pg.Node) uint32 {
 	case n.GetAConst() != nil:
 		switch n.GetAConst().Val.(type) {
 		case *pg.A_Const_Ival:
+			a.textSpecific = true // a greater number is of another type
 			return 23
+		case *pg.A_Const_Fval:
+			a.textSpecific = true
 		}
 	case n.GetAExpr() != nil:
 		e := n.GetAExpr()

@@ -94,7 +94,7 @@ func otherLiterals(t *rapid.T, text string) string {
 		out += text[from:l.Start]
 		switch l.Kind {
 		case sqltext.Integer:
-			out += rapid.SampledFrom([]string{"0", "12", "3000000000"}).Draw(t, "integer")
+			out += rapid.SampledFrom([]string{"0", "1", "2", "12", "3000000000", "99999999999999999999"}).Draw(t, "integer")
 		case sqltext.String:
 			out += rapid.SampledFrom([]string{"'now'", "'5'", "'search_path'", "''"}).Draw(t, "string")
 		default:
