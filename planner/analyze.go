@@ -146,8 +146,11 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	if rv.Schemaname == gatewaySchema {
 		refuse(gatewayOwn())
 	}
-	if rv.Schemaname == "" && lvl.cte(rv.Relname) {
-		return e
+	if rv.Schemaname == "" {
+		if out, ok := lvl.cte(rv.Relname); ok {
+			e.see(out, rv.GetAlias().GetColnames())
+			return e
+		}
 	}
 	t := a.env.find(rv.Schemaname, rv.Relname)
 	e.block, e.number = a.block, len(a.uses)+1
@@ -310,12 +313,12 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 		return
 	}
 	if lvl.ctes == nil {
-		lvl.ctes = map[string]bool{}
+		lvl.ctes = map[string]outputs{}
 	}
 	if w.Recursive {
 		// They may refer to later ones as well.
 		for _, c := range w.Ctes {
-			lvl.ctes[c.GetCommonTableExpr().Ctename] = true
+			lvl.ctes[c.GetCommonTableExpr().Ctename] = outputs{}
 		}
 	}
 	for _, c := range w.Ctes {
@@ -323,9 +326,11 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 		// A CTE sees the levels around the query, not the query's FROM.
 		inner := &level{parent: lvl.parent, ctes: lvl.ctes}
 		if sel := cte.Ctequery.GetSelectStmt(); sel != nil {
-			a.query(sel, inner, nil)
+			in := a.query(sel, inner, nil)
+			lvl.ctes[cte.Ctename] = a.outputsOf(cte, w, in)
 		} else {
 			a.nested(cte.Ctequery)
+			lvl.ctes[cte.Ctename] = outputs{}
 		}
 		if cte.SearchClause != nil || cte.CycleClause != nil {
 			if cte.CycleClause != nil {
@@ -333,7 +338,6 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 				a.expr(cte.CycleClause.CycleMarkDefault, inner, nil)
 			}
 		}
-		lvl.ctes[cte.Ctename] = true
 	}
 }
 

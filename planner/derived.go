@@ -29,6 +29,43 @@ func (a *analysis) derive(s *pg.RangeSubselect, e *rte, lvl *level) *facts {
 	return around
 }
 
+// outputsOf are the columns of a CTE, if it is used once: two uses of it have different
+// rows, which one and the same columns can't stand for.
+func (a *analysis) outputsOf(cte *pg.CommonTableExpr, w *pg.WithClause, in *level) outputs {
+	uses, definitions := 0, 0
+	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.RangeVar:
+			if v.Relname == cte.Ctename {
+				uses++
+			}
+		case *pg.CommonTableExpr:
+			if v.Ctename == cte.Ctename {
+				definitions++
+			}
+		}
+	})
+	names, cols, ok := a.outputs(cte.Ctequery.GetSelectStmt(), in)
+	if !ok || w.Recursive || uses != 1 || definitions != 1 || len(cte.Aliascolnames) > len(names) {
+		return outputs{}
+	}
+	for i, n := range cte.Aliascolnames {
+		names[i] = str(n)
+	}
+	return outputs{names, cols}
+}
+
+// see gives an entry the columns of a query, some of which an alias may have renamed.
+func (e *rte) see(out outputs, renamed []*pg.Node) {
+	if len(renamed) > len(out.names) {
+		return
+	}
+	e.columns, e.inside = slices.Clone(out.names), out.cols
+	for i, n := range renamed {
+		e.columns[i] = str(n)
+	}
+}
+
 // outputs are a query's columns: their names, and what columns of tables they are
 // where a row that has another value there can be left out without a change of the
 // others. ok is false where they are not known.

@@ -15,7 +15,7 @@ import (
 type level struct {
 	parent  *level
 	rtes    []*rte
-	ctes    map[string]bool
+	ctes    map[string]outputs
 	merged  map[string]column // columns merged by USING; the zero column where neither side has the value
 	hidden  bool              // NATURAL has merged columns that are not known: no unqualified name is certain
 	rows    bool              // the query in it gives the rows of an INSERT
@@ -38,13 +38,21 @@ func (l *level) scope(rtes []*rte) *level {
 	return s
 }
 
-func (l *level) cte(name string) bool {
+// outputs are the columns of a query: their names, and which tables' columns they are.
+// The zero value is for one whose columns are not known.
+type outputs struct {
+	names []string
+	cols  []column
+}
+
+// cte finds what a name means if it is a CTE's.
+func (l *level) cte(name string) (outputs, bool) {
 	for ; l != nil; l = l.parent {
-		if l.ctes[name] {
-			return true
+		if out, ok := l.ctes[name]; ok {
+			return out, true
 		}
 	}
-	return false
+	return outputs{}, false
 }
 
 // rte is an entry of a FROM clause.
