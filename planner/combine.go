@@ -53,7 +53,9 @@ type source struct {
 	list   []string // positions of those that the rows are grouped by
 	at     map[column]int
 	plain  bool
-	keys   []SQL // conditions that another part's values give: see semiJoins
+	// implied are conditions that others imply, which the final statement decides, and
+	// keys those that another part's values give: see semiJoins.
+	implied, keys []SQL
 }
 
 // groupExpr is an expression of GROUP BY.
@@ -408,24 +410,59 @@ func (c *combiner) assign() {
 		}
 	}
 	c.rest = rest
+	for _, n := range rest {
+		for _, s := range c.sources {
+			if q := c.implied(s, n); q != nil {
+				s.implied = append(s.implied, q)
+			}
+		}
+	}
 }
 
 func (c *combiner) sourceOf(n *pg.Node) *source {
 	for _, s := range c.sources {
-		r, ok := c.a.regionOf(c.b, s.anchor, c.b.alone() && len(c.kept) == 0 && len(c.sources) == 1, n)
-		if !ok {
-			continue
-		}
-		if len(r.rtes) == 0 && len(c.sources) > 1 {
-			return nil
-		}
-		if !slices.ContainsFunc(r.rtes, func(e *rte) bool { return !slices.Contains(s.rtes, e) }) {
-			if _, ok := c.a.exprText(n); ok {
-				return s
-			}
+		if c.decides(s, n) {
+			return s
 		}
 	}
 	return nil
+}
+
+// decides says whether a source's shards can decide a condition, which is about the
+// source's rows alone.
+func (c *combiner) decides(s *source, n *pg.Node) bool {
+	r, ok := c.a.regionOf(c.b, s.anchor, c.b.alone() && len(c.kept) == 0 && len(c.sources) == 1, n)
+	if !ok || len(r.rtes) == 0 && len(c.sources) > 1 || slices.ContainsFunc(r.rtes, func(e *rte) bool { return !slices.Contains(s.rtes, e) }) {
+		return false
+	}
+	_, ok = c.a.exprText(n)
+	return ok
+}
+
+// implied is the condition about a source's rows that an OR implies, if each of its
+// branches has one.
+func (c *combiner) implied(s *source, n *pg.Node) SQL {
+	b := n.GetBoolExpr()
+	if b.GetBoolop() != pg.BoolExprType_OR_EXPR {
+		return nil
+	}
+	var q SQL
+	for i, branch := range b.Args {
+		q = append(q, Piece{Own: when(i > 0, " OR ")})
+		decided := false
+		for _, x := range conjuncts(branch) {
+			if !c.decides(s, x) {
+				continue
+			}
+			r, _ := c.a.exprText(x)
+			q = append(append(append(q, Piece{Own: choose(decided, " AND (", "(")}), c.a.span(r)...), Piece{Own: ")"})
+			decided = true
+		}
+		if !decided {
+			return nil
+		}
+	}
+	return append(append(own("("), q...), Piece{Own: ")"})
 }
 
 // compose makes the block's parts, and the edit of its FROM and WHERE. edits are all
@@ -940,7 +977,7 @@ func (c *combiner) query(s *source) (SQL, bool) {
 		r, _ := a.exprText(n)
 		q = append(append(append(q, Piece{Own: choose(i == 0, " WHERE (", " AND (")}), a.span(r)...), Piece{Own: ")"})
 	}
-	for i, k := range s.keys {
+	for i, k := range slices.Concat(s.implied, s.keys) {
 		q = append(append(q, Piece{Own: choose(i+len(s.conds) == 0, " WHERE ", " AND ")}), k...)
 	}
 	if c.grouped {
