@@ -50,6 +50,7 @@ type analysis struct {
 	unknown      string // a function that the snapshot doesn't hold: it may be anything
 	unstable     string // what gives other rows on each shard though it reads the same rows there; see shared
 	shared       bool   // the walk is in a subquery without sharded tables, which one PostgreSQL would run once
+	copies       bool   // a reference table is changed: subqueries have to give the same for each copy
 	outerAgg     bool   // an aggregate in a subquery may belong to the query around it
 	dated        []int  // literals that are read as a date or a time
 	locks        []*pg.LockingClause
@@ -231,7 +232,7 @@ func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 	a.block = b
 	if parent != nil && !parent.rows {
 		defer func(outer bool) { a.shared = outer }(a.shared)
-		if a.shared = !a.within(sel); a.shared {
+		if a.shared = a.copies || !a.within(sel); a.shared {
 			a.perhapsUnstable(sel)
 		}
 	}
@@ -399,6 +400,15 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		a.outerAgg = a.outerAgg || lvl.parent != nil
 	case *pg.SQLValueFunction:
 		a.valueFunction(v)
+	case *pg.MultiAssignRef:
+		if v.Colno > 1 { // the source is that of the first column, again
+			eachMessage(m, func(m protoreflect.Message) {
+				if _, ok := m.Interface().(*pg.RangeVar); ok {
+					a.seen++
+				}
+			})
+			return
+		}
 	case *pg.SubLink:
 		a.operator(v.OperName)
 		a.expr(v.Testexpr, lvl, f)

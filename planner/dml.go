@@ -22,7 +22,7 @@ func (a *analysis) target(rv *pg.RangeVar, lvl *level) *rte {
 
 // change plans UPDATE and DELETE, which differ in what they assign only.
 func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *pg.Node, assign, returning []*pg.Node, with *pg.WithClause) Node {
-	lvl := &level{}
+	lvl := a.changed(rel, from, where)
 	a.with(with, lvl)
 	e := a.target(rel, lvl)
 	f := a.from(from, where, lvl, nil)
@@ -43,7 +43,7 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 	}
 	if e.table == nil || e.table.Distribution == Local {
 		if len(a.leaves) > 0 {
-			refuse(a.spanningLocal(rel.Relname))
+			return a.changeElsewhere(n, e, a.spanningLocal(rel.Relname))
 		}
 		a.homeOnly()
 		return &Route{Place: Home}
@@ -53,10 +53,16 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 			refuse(unsupported("UPDATE ... FROM of the reference table "+e.table.String()+" is not supported yet: were several rows to match, each copy could get another",
 				"Use a subquery in SET, which must give one row."))
 		}
+		if len(a.leaves)+len(a.locals) > 0 {
+			return a.changeElsewhere(n, e, readsElsewhere(e.table))
+		}
 		return a.referenceWrite(e.table)
 	}
 	if r := a.spanning(); r != nil {
-		refuse(r)
+		if len(a.assignedKey(assign, e.table)) > 0 {
+			refuse(r)
+		}
+		return a.changeElsewhere(n, e, r)
 	}
 	var moved *Pin
 	if assigned := a.assignedKey(assign, e.table); len(assigned) > 0 {
@@ -66,13 +72,12 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		if moved != nil {
 			return nil, nil, keyChange(e.table)
 		}
-		if with != nil && a.inCTE(with) {
-			return nil, nil, unsupported("WITH over several shards is not supported yet", "Write the subquery in place, or pin every sharded table to one key.")
+		why := a.broadcasts(with, from, e.leaf)
+		if why == nil {
+			return &Broadcast{Merge: Concat}, e.leaf, nil
 		}
-		if _, r := a.scatterFrom(from, e.leaf); r != nil {
-			return nil, nil, r
-		}
-		return &Broadcast{Merge: Concat}, e.leaf, a.multi()
+		node, why := a.gatherChange(n, e, why)
+		return node, nil, why
 	})
 	if r, ok := node.(*Route); ok {
 		r.KeyChange = moved
@@ -81,6 +86,17 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		}
 	}
 	return node
+}
+
+// broadcasts says why a change can't be done by each shard for itself.
+func (a *analysis) broadcasts(with *pg.WithClause, from []*pg.Node, target *leaf) *Refusal {
+	if with != nil && a.inCTE(with) {
+		return unsupported("WITH over several shards is not supported yet", "Write the subquery in place, or pin every sharded table to one key.")
+	}
+	if _, r := a.scatterFrom(from, target); r != nil {
+		return r
+	}
+	return a.multi()
 }
 
 func keyChange(t *Table) *Refusal {
@@ -98,12 +114,7 @@ func (a *analysis) spanningLocal(name string) *Refusal {
 func (a *analysis) assigned(assign []*pg.Node, t *Table) {
 	for _, n := range assign {
 		rt := n.GetResTarget()
-		val := rt.GetVal()
-		if m := val.GetMultiAssignRef(); m != nil {
-			if items := m.Source.GetRowExpr().GetArgs(); int(m.Colno) <= len(items) && m.Colno > 0 {
-				val = items[m.Colno-1]
-			}
-		}
+		val := assignedValue(rt)
 		a.storeDate(val, t, rt.GetName())
 		i := t.Column(rt.GetName())
 		if val.GetSetToDefault() == nil || i < 0 || a.env.Shards == 1 {
@@ -162,8 +173,7 @@ func (a *analysis) movedKey(t *Table, assign []*pg.Node) *Pin {
 // referenceWrite plans a change of a reference table: the same on every shard.
 func (a *analysis) referenceWrite(t *Table) Node {
 	if len(a.leaves) > 0 {
-		refuse(unsupported("the reference table "+t.String()+" can't be changed by a statement that reads a sharded table yet",
-			"Read the rows first, and pass the values as parameters."))
+		refuse(readsElsewhere(t))
 	}
 	if r := a.spanning(); r != nil {
 		refuse(r)
@@ -177,8 +187,7 @@ func (a *analysis) referenceWrite(t *Table) Node {
 		}
 	}
 	if a.volatile {
-		refuse(unsupported("a volatile function would give another value in each copy of the reference table "+t.String(),
-			"Call the function in a statement of its own and pass the result as a parameter."))
+		refuse(copiesDiffer(t))
 	}
 	// The tables that are read are locked as well: were one changed in between,
 	// each copy could be changed by another version of it.
@@ -188,6 +197,16 @@ func (a *analysis) referenceWrite(t *Table) Node {
 	}
 	slices.Sort(names)
 	return &Broadcast{Merge: First, LockReference: slices.Compact(names), HomeFirst: true}
+}
+
+func readsElsewhere(t *Table) *Refusal {
+	return unsupported("the reference table "+t.String()+" can't be changed by a statement that reads a sharded table yet",
+		"Read the rows first, and pass the values as parameters.")
+}
+
+func copiesDiffer(t *Table) *Refusal {
+	return unsupported("a volatile function would give another value in each copy of the reference table "+t.String(),
+		"Call the function in a statement of its own and pass the result as a parameter.")
 }
 
 func ownSequence(c Column, t *Table) *Refusal {

@@ -30,6 +30,8 @@ type Gather struct {
 	Declares string
 	// InTables says that Final takes no parameters: every part must be a table.
 	InTables bool
+	// Target is the table that Final changes; nil where it is a query.
+	Target *Target
 }
 
 // Inside says when a final statement has to run in the client's transaction.
@@ -99,6 +101,7 @@ type gatherer struct {
 	combined  []*combiner
 	refusal   *Refusal
 	whole     bool // every relation is a part by itself
+	target    *rte // that the statement changes; nil for a query
 	locks     bool // a part locks the rows that the statement locks
 }
 
@@ -133,7 +136,7 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 // plan puts the plan together; nil where the statement's text can't be divided so.
 func (g *gatherer) plan(n *pg.Node) *Gather {
 	a := g.a
-	g.edits = a.dropSchemas(g.edits, n)
+	g.edits = g.dropSchemas(g.edits, n)
 	g.semiJoins()
 	for _, c := range slices.Backward(g.combined) { // inner ones first
 		if !c.compose() {
@@ -141,11 +144,22 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 	}
 	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.inside()}
+	if g.target != nil {
+		out.Inside = Always
+	}
 	var ok bool
 	if out.Final, ok = a.edited(byteRange{0, len(a.text)}, g.edits); !ok {
 		return nil
 	}
 	for _, p := range g.parts {
+		if out.Inside == Always {
+			p.Index = nil // of a table that can't be made
+		}
+		if g.target != nil && !p.Plain {
+			g.refusal = unsupported("rows of "+p.Table+" with types or collations of the user's, arrays or samples can't be brought together for a statement that changes rows",
+				"Read the rows first, and pass the values as parameters.")
+			return nil
+		}
 		if out.Inside == Always && !p.Plain {
 			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types or collations of the user's",
 				"Declare the function STABLE or IMMUTABLE if it changes nothing.")
@@ -401,11 +415,16 @@ func (a *analysis) replaceName(edits []edit, rv *pg.RangeVar, with SQL) ([]edit,
 }
 
 // dropSchemas takes the schemas out of columns' names: what they name has another
-// now.
-func (a *analysis) dropSchemas(edits []edit, n *pg.Node) []edit {
+// now, unless it is the table that is changed.
+func (g *gatherer) dropSchemas(edits []edit, n *pg.Node) []edit {
+	a := g.a
+	keep := map[int32]bool{} // by place, since a SET list of several columns has its source for each of them
 	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
 		ref, ok := m.Interface().(*pg.ColumnRef)
-		if !ok || len(ref.Fields) < 3 || slices.ContainsFunc(edits, func(e edit) bool { return int(ref.Location) >= e.start && int(ref.Location) < e.end }) {
+		if c, known := a.columns[ref]; known && c.rte == g.target {
+			keep[ref.Location] = true
+		}
+		if !ok || len(ref.Fields) < 3 || keep[ref.Location] || slices.ContainsFunc(edits, func(e edit) bool { return int(ref.Location) >= e.start && int(ref.Location) < e.end }) {
 			return
 		}
 		i := a.tokenAt(ref.Location)

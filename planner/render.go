@@ -303,9 +303,25 @@ func (r *renderer) gather(g *Gather) {
 				}
 			})
 		}
-		r.line("final: %s", r.sql(g.Final))
-		r.below(func() { r.notes(r.final) })
+		r.line("final%s: %s", r.target(g.Target), r.sql(g.Final))
+		r.below(func() {
+			if g.Target != nil {
+				r.pins(g.Target.Pins)
+			}
+			r.notes(r.final)
+		})
 	})
+}
+
+// target says where a final statement runs that changes a table.
+func (r *renderer) target(t *Target) string {
+	switch {
+	case t == nil:
+		return ""
+	case t.Table == nil:
+		return ", home"
+	}
+	return ", " + t.Table.String() + when(len(t.LockReference) > 0, ", locked on all shards, home first")
 }
 
 func (r *renderer) insertSelect(n *InsertSelect) {

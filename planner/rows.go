@@ -89,7 +89,7 @@ func (a *analysis) around(query *pg.Node, n Node, place byteRange, why *Refusal)
 		}
 	}
 	g, ok := n.(*Gather)
-	if !ok || place.end <= place.start {
+	if !ok || g.Target != nil || place.end <= place.start {
 		return nil, why
 	}
 	g.Query = a.verbatim(place)

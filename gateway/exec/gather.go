@@ -29,6 +29,8 @@ type Gathering struct {
 	Parts []GatheredPart
 	// Inside says that no temporary tables can be used.
 	Inside bool
+	// Changes says that the rows are for a statement that changes others.
+	Changes bool
 	// InTables has all parts be tables.
 	InTables bool
 	// LimitBytes bounds the rows of all parts.
@@ -61,7 +63,7 @@ type GatheredPart struct {
 
 // NewGathering makes a Gathering of a plan's parts.
 func NewGathering(plan *planner.Gather) *Gathering {
-	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), InTables: plan.InTables}
+	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), InTables: plan.InTables, Changes: plan.Target != nil}
 	for i := range g.Parts {
 		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
 		for _, column := range plan.Parts[i].Keys {
@@ -91,8 +93,7 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 	}
 	if p.g.Inside {
 		if p.g.bytes > insideBytes || !p.inlines() {
-			return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that calls a function of the user's needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
-				WithHint("Declare the function IMMUTABLE, or STABLE outside a transaction block, if it changes nothing.")
+			return p.outside()
 		}
 		p.rows = append(p.rows, body...)
 		return nil
@@ -107,6 +108,21 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 		}
 	}
 	return p.copy(body)
+}
+
+// outside is the error for rows that can't travel as arrays, and have to.
+func (p *GatheredPart) outside() *wire.Error {
+	switch {
+	case !p.g.Changes:
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that calls a function of the user's needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
+			WithHint("Declare the function IMMUTABLE, or STABLE outside a transaction block, if it changes nothing.")
+	case !p.inlines():
+		return wire.Errorf(wire.FeatureNotSupported, "rows of %s have columns of types whose values can't be brought together for a statement that changes rows", p.plan.Table).
+			WithHint("Only scalar types of PostgreSQL's own can. Read the rows first, and pass the values as parameters.")
+	}
+	return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows by which this statement changes others are more than %d bytes", insideBytes).
+		WithDetail("The limit was reached by rows of %s.", p.plan.Table).
+		WithHint("Let the statement need fewer rows, by conditions or by several statements.")
 }
 
 // inlines says whether the rows can travel as arrays.
@@ -213,6 +229,9 @@ func asLost(err error) *wire.Error {
 
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
+	if p.g.Changes && !p.inlines() {
+		return p.outside() // also where there is no row
+	}
 	if p.table == "" && !p.inlines() && !p.g.Inside {
 		if e := p.spill(); e != nil {
 			return e

@@ -142,7 +142,7 @@ func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, e
 // counts says whether a portal's plan is a Gather whose rows an Execute counts.
 func (p *portal) counts() bool {
 	g, ok := p.node.(*planner.Gather)
-	return ok && g.Query == nil
+	return ok && g.Query == nil && (g.Target == nil || p.prep.st.Returning)
 }
 
 // executeAgain executes a portal over gathered rows that was executed before.
@@ -153,7 +153,7 @@ func (s *Session) executeAgain(st *step) error {
 		s.pendingErr = wire.Errorf(wire.ObjectNotInPrerequisiteState, "portal \"%s\" cannot be run", name)
 		return errStatementFailed
 	case p.open == nil:
-		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "SELECT", Counted: true}.Append(nil)})
+		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: choose(changes(p.node), p.verb, "SELECT"), Counted: true}.Append(nil)})
 		return nil
 	}
 	c := p.open.conn

@@ -82,7 +82,7 @@ func readsHome(node planner.Node) bool {
 	case *planner.Explain:
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
-		return slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
+		return n.Target != nil && n.Target.Table == nil || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
 	case *planner.InsertSelect:
 		return true
 	}
@@ -106,6 +106,7 @@ func (s *Session) emitBind(st *step) error {
 		}
 	}
 	_, later := p.node.(*planner.InsertSelect) // what is bound is not executed
+	later = later || changes(p.node)
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
 		c, err := s.portalConn(p, shard, later)

@@ -202,6 +202,20 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 	x.parts = make([]explained, len(g.Parts))
 	x.final.shards = []int{s.host.Home}
 	var err error
+	if g.Target != nil {
+		shards, err := s.targetShards(g.Target)
+		if err != nil {
+			s.failGather(asError(err))
+			return nil
+		}
+		x.final.shards = slices.Clone(shards)
+		if x.Analyze {
+			if e := s.refuseReference(g); e != nil {
+				s.failGather(e)
+				return nil
+			}
+		}
+	}
 	if x.Analyze {
 		x.final.tasks = []task{{shard: s.host.Pools.Shards[s.host.Home].Name}}
 		shift := s.run.Shift
@@ -297,6 +311,7 @@ func (s *Session) explainQuery(plan *planner.Explain, text []byte, lits []sqltex
 			}
 			return c, err
 		}
+		x.write = x.conn
 	} else {
 		x.conn = s.acquire
 		defer func() {
@@ -368,6 +383,7 @@ func (s *Session) explainPortal(p *portal) error {
 	x.client = x.text // of one with views, no rows are gathered
 	x.prep, x.bind, x.types, x.taints = p.prep, &bind, p.prep.paramTypes(), plan.Of.Taints
 	x.conn = func(shard int) (*pool.Conn, error) { return s.connFor(shard, writes) }
+	x.write = x.conn
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = x.text, x.lits, &bind, s.asciiOnly()
 	var err error

@@ -119,12 +119,12 @@ func (s *Session) explainedText(x *explaining) [][]byte {
 func (s *Session) explainedLines(x *explaining, e *explained) []string {
 	names := s.names(e.shards)
 	if e == &x.final && !x.Analyze {
-		return []string{"shard " + names[0]} // the plan depends on the rows that there are
+		return []string{choose(len(names) == 1, "shard ", "shards ") + strings.Join(names, ", ")} // the plan depends on the rows that there are
 	}
 	var lines []string
 	switch {
 	case len(e.shards) == 1 && e.rows == nil && e.came == nil:
-	case x.Analyze && e != &x.final, e.rows != nil:
+	case x.Analyze, e.rows != nil:
 		for i, name := range names {
 			lines = append(lines, "shard "+name+x.aboutShard(e, i))
 		}

@@ -36,6 +36,11 @@ type gathering struct {
 	// are those that it has given.
 	conn func(shard int) (*pool.Conn, error)
 	used []*pool.Conn
+	// write gets the connection to a shard on which the statement changes rows, of a
+	// plan that does. shape is the RowDescription of a simple query's answer then: it
+	// is passed on when the rows have been changed.
+	write func(shard int) (*pool.Conn, error)
+	shape []byte
 	// explain is the EXPLAIN that runs it, and gets the answer; nil if there is none.
 	explain *explaining
 	// portal is the one to be executed bit by bit, under the name of open, up to
@@ -75,8 +80,16 @@ func (s *Session) gather(g *gathering) error {
 			return err
 		}
 	}
+	if g.plan.Target != nil {
+		if err := s.lockTarget(g); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
 	if err := s.fetch(g); err != nil || s.run.Failed != nil {
 		return err
+	}
+	if g.plan.Target != nil {
+		return s.change(g)
 	}
 	if err := s.final(g); err != nil || s.run.Failed != nil {
 		return err
@@ -162,6 +175,9 @@ func (s *Session) askPart(g *gathering, i int) error {
 func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 	text := g.client
 	op := exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil}
+	if g.plan.Target != nil {
+		op.Hidden, op.Shape = true, &g.shape
+	}
 	if q := g.plan.Query; q != nil {
 		text = q.Append(nil, g.text, g.lits, nil)
 		op.Hidden, op.Origins = true, &g.origins
@@ -384,7 +400,8 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 	g := &gathering{plan: plan, client: text, denied: denied(st), hold: hold, taints: st.Taints}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
-		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes) }
+		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && plan.Target == nil) }
+		g.write = func(shard int) (*pool.Conn, error) { return s.join(shard, true) }
 		return s.gather(g)
 	}
 	g.conn = s.acquire
@@ -439,12 +456,16 @@ func (s *Session) executeGather(st *step) error {
 	v := &s.values
 	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
 	v.Bind, v.ASCIIOnly = &bind, s.asciiOnly()
-	g := &gathering{plan: p.node.(*planner.Gather), text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
-		conn: func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes) }}
+	plan := p.node.(*planner.Gather)
+	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
+		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && plan.Target == nil) },
+		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}
 	if limit > 0 {
 		g.portal, g.open, g.limit = p, gatherPortal+" "+string(bind.Portal), limit
 	}
-	return s.gather(g)
+	err := s.gather(g)
+	p.verb = s.run.Tag.Verb
+	return err
 }
 
 // paramTypes are the types of all parameters, as far as they are known.

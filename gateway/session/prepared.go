@@ -47,6 +47,7 @@ type portal struct {
 	targets []uint8 // of a Split
 	at      int     // next shard, for an Execute with a row limit
 	begun   bool
+	verb    string        // of the tag of a Gather that was executed
 	bind    []byte        // the Bind's body, of a plan that brings rows to the gateway
 	lines   [][]byte      // of an Explain, that are yet to be sent
 	open    *openPortal   // where the rest of a Gather's rows is

@@ -464,6 +464,10 @@ func lockedReferences(node planner.Node) []string {
 		return n.LockReference
 	case *planner.InsertSelect:
 		return n.LockReference
+	case *planner.Gather:
+		if n.Target != nil {
+			return n.Target.LockReference
+		}
 	}
 	return nil
 }

@@ -1,0 +1,140 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// A Gather whose final statement changes a table runs it on each of the table's shards,
+// in the client's transaction. The rows of the parts travel there as arrays.
+
+// changes says whether a plan is a Gather that changes a table.
+func changes(node planner.Node) bool {
+	g, ok := node.(*planner.Gather)
+	return ok && g.Target != nil
+}
+
+// targetShards are the shards that have the rows of a table that is changed.
+func (s *Session) targetShards(t *planner.Target) ([]int, error) {
+	switch {
+	case t.Table == nil:
+		return s.onShard(s.host.Home), nil
+	case t.Table.Distribution == planner.Reference:
+		return s.allShards(), nil
+	}
+	return s.prune(t.Pins)
+}
+
+// targetConns gets the connections to these shards. A failure is told to the client.
+func (s *Session) targetConns(g *gathering) (conns []*pool.Conn, ok bool) {
+	shards, err := s.targetShards(g.plan.Target)
+	for _, shard := range slices.Clone(shards) {
+		var c *pool.Conn
+		if c, err = g.write(shard); err != nil {
+			break
+		}
+		c.Tainted = c.Tainted || g.taints
+		conns = append(conns, c)
+	}
+	if err != nil {
+		s.run.Run(false)
+		s.failGather(asError(err))
+		return nil, false
+	}
+	return conns, true
+}
+
+// lockTarget locks the reference table that is changed, on every shard.
+func (s *Session) lockTarget(g *gathering) error {
+	if len(g.plan.Target.LockReference) == 0 {
+		return nil
+	}
+	conns, ok := s.targetConns(g)
+	if !ok {
+		return nil
+	}
+	return s.lockReference(g.plan, conns)
+}
+
+// change runs the final statement. Rows of RETURNING are passed on when no shard has
+// failed, those of a reference table by the home shard, which is the first to change it.
+func (s *Session) change(g *gathering) error {
+	conns, ok := s.targetConns(g)
+	if !ok {
+		return nil
+	}
+	parts := exec.NewPartArrays(g.Gathering, g.types)
+	var sql []byte
+	if x := g.explain; x != nil {
+		sql = append(sql, x.Head...)
+		x.final.shards, x.final.tasks = nil, make([]task, len(conns))
+		for _, c := range conns {
+			x.final.shards = append(x.final.shards, c.Shard.Index)
+		}
+	}
+	sql = g.plan.Final.Append(sql, g.text, g.lits, parts)
+	if len(g.plan.Target.LockReference) == 0 {
+		return s.changeOn(g, sql, parts, conns, 0)
+	}
+	if err := s.changeOn(g, sql, parts, conns[:1], 0); err != nil || s.run.Failed != nil {
+		return err
+	}
+	tag := s.run.Tag
+	if err := s.changeOn(g, sql, parts, conns[1:], 1); err != nil || s.run.Failed != nil {
+		return err
+	}
+	if s.run.Tag = tag; !g.hold && g.explain == nil {
+		s.client.SetOut(tag.Append(s.client.Out()))
+	}
+	return nil
+}
+
+// changeOn runs the final statement on some shards, the first of which is number first
+// of all that run it.
+func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, conns []*pool.Conn, first int) error {
+	copies := len(g.plan.Target.LockReference) > 0
+	var formats []int16
+	if g.bind != nil && g.explain == nil {
+		formats = g.bind.ResultFormats
+	}
+	for i, c := range conns {
+		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
+		c.Unnamed = 0
+		s.sendBind(c, g, gatherPortal, parts.Arrays, formats)
+		if g.explain != nil {
+			s.explainTask(c, &g.explain.final.tasks[first+i], true)
+			continue
+		}
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	var tag exec.Tag
+	if g.explain == nil {
+		op := exec.Op{Kind: exec.Execute, Conns: conns, Rewritten: true, Whole: true, HoldTag: g.hold || copies, Hidden: copies && first > 0,
+			Columns: &exec.Columns{}, Done: func() { tag = s.run.Tag }}
+		if copies {
+			op.Merge = planner.First
+		}
+		if g.prep == nil && !op.Hidden {
+			op.Shape = &g.shape
+		}
+		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: op.Columns})
+		s.run.Add(op)
+		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	}
+	for _, c := range conns {
+		c.SetOut(wire.AppendSync(c.Out()))
+		c.Ready++
+		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+	}
+	err := s.run.Run(false)
+	s.run.Tag = tag
+	return err
+}
