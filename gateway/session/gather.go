@@ -402,7 +402,7 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && plan.Target == nil) }
 		g.write = func(shard int) (*pool.Conn, error) { return s.join(shard, true) }
-		return s.gather(g)
+		return s.gatherSimple(g, st)
 	}
 	g.conn = s.acquire
 	defer func() {
@@ -410,7 +410,23 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 			s.release(c)
 		}
 	}()
-	return s.gather(g)
+	return s.gatherSimple(g, st)
+}
+
+// gatherSimple carries out a simple Query's Gather. One with parameters has no values
+// for them, which is PostgreSQL's to say.
+func (s *Session) gatherSimple(g *gathering, st *planner.Statement) error {
+	if st.Params == 0 {
+		return s.gather(g)
+	}
+	home, err := g.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	home.SendQuery(string(g.client))
+	s.run.Add(exec.Op{Kind: exec.Query, Conn: home})
+	return s.run.Run(false)
 }
 
 // denied is the hint for a role that may query views and not what they read: the rows
