@@ -103,7 +103,7 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 }
 
 func explainInsert() *Refusal {
-	return unsupported("EXPLAIN of an INSERT whose rows have to be brought together is not supported yet", "Explain its query.")
+	return unsupported("EXPLAIN of an INSERT or MERGE that inserts rows which have to be brought together is not supported yet", "Explain its query.")
 }
 
 // ExplainFormatRefusal refuses a format for a statement over several shards.

@@ -20,8 +20,14 @@ import (
 type InsertSelect struct {
 	// Table is where the rows go to; nil is a relation that only the home shard has.
 	Table *Table
-	// Query is the plan of the client's text from Start to End, whose literals are
-	// the whole text's from FirstLiteral to LastLiteral, exclusive.
+	// Merges says that the statement is a MERGE, and the query its source, whose columns
+	// keep their names.
+	Merges bool
+	// Clock is as in Gather, of all but the query.
+	Clock bool
+	// Query is the plan of Own, or of the client's text from Start to End, whose
+	// literals are the whole text's from FirstLiteral to LastLiteral, exclusive.
+	Own                       string
 	Query                     *Statement
 	Start, End                sqltext.Anchor
 	FirstLiteral, LastLiteral int
@@ -316,6 +322,15 @@ func (a *analysis) literalsIn(r byteRange, out *InsertSelect) []sqltext.Literal 
 		out.LastLiteral++
 	}
 	return out.QueryLiterals(a.lits, r.start)
+}
+
+// QueryText is the text of the query, with its literals.
+func (n *InsertSelect) QueryText(text []byte, lits []sqltext.Literal) ([]byte, []sqltext.Literal) {
+	if n.Own != "" {
+		return []byte(n.Own), nil
+	}
+	start, end := n.Start.Offset(lits), n.End.Offset(lits)
+	return text[start:end], n.QueryLiterals(lits, start)
 }
 
 // QueryLiterals are the literals of the query's text, which begins at an offset of

@@ -142,22 +142,11 @@ func (a *analysis) statement(n *pg.Node) *Statement {
 		return &Statement{Node: a.change(n, d.Relation, d.UsingClause, d.WhereClause, nil, d.ReturningList, d.WithClause), Writes: true,
 			Returning: len(d.ReturningList) > 0}
 	case n.GetMergeStmt() != nil:
-		return &Statement{Node: a.merge(n), Writes: true}
+		return &Statement{Node: a.merge(n), Writes: true, Returning: len(n.GetMergeStmt().ReturningList) > 0}
 	}
 	st := a.utility(n)
 	st.TextSpecific = true
 	return st
-}
-
-// merge plans MERGE, which is for local tables only.
-func (a *analysis) merge(n *pg.Node) Node {
-	a.nested(n)
-	a.nestedDML = ""
-	a.complete(n)
-	if a.env.Shards > 1 && (len(a.leaves) > 0 || len(a.refs) > 0 || a.mixed || a.opaque != "") {
-		refuse(unsupported("MERGE over distributed tables is not supported yet", "Use INSERT ... ON CONFLICT, UPDATE and DELETE."))
-	}
-	return &Route{Place: Home}
 }
 
 // temporary says whether a CREATE makes a relation of the session's own.

@@ -337,7 +337,7 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 		}
 		by += " as " + k.Type.String()
 	}
-	r.line("InsertSelect into %s%s%s", to, when(by != "", ", by")+by, when(n.KeepsOrder, ", keeps order"))
+	r.line("InsertSelect%s into %s%s%s", when(n.Merges, ", merge"), to, when(by != "", ", by")+by, when(n.KeepsOrder, ", keeps order"))
 	r.below(func() {
 		if len(n.LockReference) > 0 {
 			r.line("lock %s", strings.Join(n.LockReference, ", "))
@@ -354,8 +354,7 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Tail)))
 		q := renderer{depth: r.depth}
 		if r.text != nil {
-			start, end := n.Start.Offset(r.lits), n.End.Offset(r.lits)
-			q.text, q.lits = r.text[start:end], n.QueryLiterals(r.lits, start)
+			q.text, q.lits = n.QueryText(r.text, r.lits)
 		}
 		q.node(n.Query.Node)
 		r.WriteString(q.String())

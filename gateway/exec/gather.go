@@ -73,8 +73,8 @@ func NewGathering(plan *planner.Gather) *Gathering {
 	return g
 }
 
-// Types is a Sink's.
-func (p *GatheredPart) Types(oids []uint32) { p.types = oids }
+// Columns is a Sink's.
+func (p *GatheredPart) Columns(_ []string, oids []uint32) { p.types = oids }
 
 // Size is how many rows have come, and their bytes.
 func (p *GatheredPart) Size() (rows, bytes int64) { return p.count, p.bytes }
@@ -350,7 +350,7 @@ var arrays = map[uint32]uint32{
 	1700: 1231, 2950: 2951, 3802: 3807, 3614: 3643, 3615: 3645,
 }
 
-// keepTypes tells a sink the types in the RowDescription at the head of c's input.
+// keepTypes tells a sink the columns in the RowDescription at the head of c's input.
 func (r *Runner) keepTypes(into Sink, c *pool.Conn) error {
 	body, err := c.Body()
 	if err != nil {
@@ -359,10 +359,10 @@ func (r *Runner) keepTypes(into Sink, c *pool.Conn) error {
 	if err := wire.DecodeRowDescription(body, &r.desc); err != nil {
 		return err
 	}
-	oids := make([]uint32, r.desc.Len())
+	oids, names := make([]uint32, r.desc.Len()), make([]string, r.desc.Len())
 	for i := range oids {
-		oids[i] = r.desc.TypeOID(i)
+		oids[i], names[i] = r.desc.TypeOID(i), string(r.desc.Name(i))
 	}
-	into.Types(oids)
+	into.Columns(names, oids)
 	return nil
 }

@@ -19,12 +19,13 @@ type Selected struct {
 	LimitBytes int64
 
 	types []uint32
+	names []string
 	rows  []byte // as in DataRow, one behind the other
 	count int
 }
 
-// Types is a Sink's.
-func (r *Selected) Types(oids []uint32) { r.types = oids }
+// Columns is a Sink's.
+func (r *Selected) Columns(names []string, oids []uint32) { r.names, r.types = names, oids }
 
 // Row is a Sink's.
 func (r *Selected) Row(body []byte) *wire.Error {
@@ -70,6 +71,11 @@ func (r *Selected) Check() *wire.Error {
 		if k.Column >= len(r.types) {
 			return wire.Errorf(wire.FeatureNotSupported, "the rows of the sharded table %s need a value for their key", r.Plan.Table).
 				WithHint("Name the column, and let the query give it.")
+		}
+		if _, ok := shardmap.KeyTypeOfOID(r.types[k.Column]); !ok && r.Plan.Merges {
+			// A float may equal several integers, and a numeric be none.
+			return wire.Errorf(wire.FeatureNotSupported, "the key of the sharded table %s is compared with values of another type, by which rows can't be divided", r.Plan.Table).
+				WithHint("Cast the column to the key's type in the source.")
 		}
 	}
 	for i, t := range r.types {
@@ -247,8 +253,8 @@ func HashesByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, arrayType uin
 
 // AppendInsert writes the INSERT of rows that are given to it as arrays, which are
 // the parameters behind the client's own, params of them.
-func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params int) (sql []byte, types []uint32) {
-	dst = r.Plan.Head.Append(dst, text, lits, nil)
+func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params int, clock planner.PartWriter) (sql []byte, types []uint32) {
+	dst = r.Plan.Head.Append(dst, text, lits, clock)
 	dst = append(dst, "SELECT "...)
 	var from []byte
 	for i, t := range r.types {
@@ -261,6 +267,9 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 		}
 		types = append(types, arrays[t])
 		dst = fmt.Appendf(dst, "_.c%d", len(types))
+		if r.Plan.Merges {
+			dst = append(append(dst, " AS "...), planner.QuoteIdent(r.names[i])...)
+		}
 		if len(types) > 1 {
 			from = append(from, ", "...)
 		}
@@ -280,7 +289,7 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 		dst = append(dst, ')')
 	}
 	dst = append(dst, ' ')
-	return r.Plan.Tail.Append(dst, text, lits, nil), types
+	return r.Plan.Tail.Append(dst, text, lits, clock), types
 }
 
 // Count is the number of rows.

@@ -76,7 +76,7 @@ type Op struct {
 	// Rows gets the rows of a Hidden query.
 	Rows *pool.Result
 	// Into gets the rows of a Hidden operation, and by a Describe before it their
-	// types.
+	// columns.
 	Into Sink
 	// Shape gets the RowDescription of a Hidden Describe, whole; an Execute with Whole
 	// writes it before the rows.
@@ -93,8 +93,8 @@ type Op struct {
 
 // Sink takes rows that are not for the client.
 type Sink interface {
-	// Types tells the types of the columns, by the home shard's OIDs.
-	Types(oids []uint32)
+	// Columns tells the columns' names, and their types by the home shard's OIDs.
+	Columns(names []string, oids []uint32)
 	// Row takes a row as it is in DataRow. It is valid during the call.
 	Row(body []byte) *wire.Error
 }

@@ -31,9 +31,9 @@ type inserting struct {
 // s.run.Failed.
 func (s *Session) insert(in *inserting) error {
 	in.rows = &exec.Selected{Plan: in.plan, LimitBytes: s.host.GatherBytes}
-	start, end := in.plan.Start.Offset(in.lits), in.plan.End.Offset(in.lits)
 	q := in.query
-	q.text, q.lits, q.into = in.text[start:end], in.plan.QueryLiterals(in.lits, start), in.rows
+	q.text, q.lits = in.plan.QueryText(in.text, in.lits)
+	q.into = in.rows
 	q.conn = func(shard int) (*pool.Conn, error) { return in.conn(shard, in.plan.Query.Writes) }
 	s.run.Failed = nil
 	for _, f := range []func(*inserting) error{s.checkInsert, s.lockInsert, s.selectRows, s.insertRows} {
@@ -150,7 +150,12 @@ func (s *Session) targets(in *inserting) (shards []int, of []int, e *wire.Error)
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = in.text, in.lits, in.query.bind, s.asciiOnly()
 	slots, null, e := in.rows.Slots(v, s.hashesByShard)
-	if e == nil && null {
+	switch {
+	case e == nil && null && in.plan.Merges:
+		// It may have been left out by a condition.
+		e = wire.Errorf(wire.FeatureNotSupported, "a row of the source of this MERGE has NULL in the place of a key of the sharded table %s", t).
+			WithHint("Leave such rows out of the source, and insert them by a statement of their own.")
+	case e == nil && null:
 		e = nullKeyError(t)
 	}
 	if e != nil {
@@ -191,6 +196,12 @@ func (s *Session) insertRows(in *inserting) error {
 		s.failGather(e)
 		return nil
 	}
+	if in.plan.Clock {
+		in.query.Gathering = exec.NewGathering(&planner.Gather{})
+		if err := s.readClock(in.query); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
 	conns, err := in.conns(shards)
 	if err != nil {
 		s.run.Run(false)
@@ -228,7 +239,7 @@ func (s *Session) insertRows(in *inserting) error {
 // sendRows sends each shard the INSERT of its rows.
 func (s *Session) sendRows(in *inserting, conns []*pool.Conn, of []int) {
 	q := in.query
-	sql, arrays := in.rows.AppendInsert(nil, in.text, in.lits, len(q.types))
+	sql, arrays := in.rows.AppendInsert(nil, in.text, in.lits, len(q.types), exec.NewPartArrays(q.Gathering, nil))
 	types := slices.Concat(q.types, arrays)
 	var formats []int16
 	if q.bind != nil {
