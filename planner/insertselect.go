@@ -351,7 +351,7 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 	if err != nil {
 		return unsupported("the query in this INSERT can't be read by itself", "Write it in another way.")
 	}
-	st, err := (&Parsed{text: text, tree: tree}).Plan(lits, a.env)
+	st, err := (&Parsed{text: text, tree: tree, names: out.Merges}).Plan(lits, a.env)
 	if err != nil {
 		why, ok := err.(*Refusal)
 		if !ok {

@@ -19,6 +19,8 @@ type Parsed struct {
 	text   string
 	tree   *pg.ParseResult
 	limits sqltext.GuardLimits
+	// names says that the names of the result's columns matter, whoever gives them.
+	names bool
 }
 
 // Parse reads a text by PostgreSQL's grammar, after a guard has made sure that
@@ -37,7 +39,7 @@ func Parse(text string, limits sqltext.GuardLimits) (*Parsed, error) {
 		return nil, &Refusal{Code: "42601", Message: "the statement can't be read: " + err.Error(),
 			Hint: "Is it valid UTF-8?"}
 	}
-	return &Parsed{text, tree, limits}, nil
+	return &Parsed{text: text, tree: tree, limits: limits}, nil
 }
 
 // syntaxCode is the SQLSTATE of one of the grammar's errors: nearly all are
@@ -82,7 +84,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	if len(p.tree.Stmts) == 0 {
 		return &Statement{Node: &Control{Kind: Empty}}, nil
 	}
-	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x,
+	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x, names: p.names,
 		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
 		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}}
 	defer func() {

@@ -123,6 +123,11 @@ func (t *Table) Column(name string) int {
 	return -1
 }
 
+// KeyNullable says whether a row may have NULL in its key.
+func (t *Table) KeyNullable() bool {
+	return slices.ContainsFunc(t.Key.Columns, func(i int) bool { return !t.Columns[i].NotNull })
+}
+
 // KeyTypmod is the type modifier of the key's column i, -1 for none.
 func (t *Table) KeyTypmod(i int) int32 {
 	if i < len(t.Key.Typmods) {

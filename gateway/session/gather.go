@@ -413,12 +413,17 @@ func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text 
 	return s.gatherSimple(g, st)
 }
 
-// gatherSimple carries out a simple Query's Gather. One with parameters has no values
-// for them, which is PostgreSQL's to say.
+// gatherSimple carries out a simple Query's Gather.
 func (s *Session) gatherSimple(g *gathering, st *planner.Statement) error {
-	if st.Params == 0 {
-		return s.gather(g)
+	if st.Params > 0 {
+		return s.withoutParameters(g)
 	}
+	return s.gather(g)
+}
+
+// withoutParameters has the home shard refuse a simple Query with parameters, which has
+// no values for them.
+func (s *Session) withoutParameters(g *gathering) error {
 	home, err := g.on(s.host.Home)
 	if err != nil {
 		s.failGather(asError(err))

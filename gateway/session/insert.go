@@ -151,8 +151,9 @@ func (s *Session) targets(in *inserting) (shards []int, of []int, e *wire.Error)
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = in.text, in.lits, in.query.bind, s.asciiOnly()
 	slots, null, e := in.rows.Slots(v, s.hashesByShard)
 	switch {
+	case e == nil && null && in.plan.Merges && !t.KeyNullable():
+		// It matches nothing, and if it is not left out, it is no shard's to store.
 	case e == nil && null && in.plan.Merges:
-		// It may have been left out by a condition.
 		e = wire.Errorf(wire.FeatureNotSupported, "a row of the source of this MERGE has NULL in the place of a key of the sharded table %s", t).
 			WithHint("Leave such rows out of the source, and insert them by a statement of their own.")
 	case e == nil && null:
@@ -269,10 +270,6 @@ func (s *Session) sendRows(in *inserting, conns []*pool.Conn, of []int) {
 
 // insertQuery answers a simple Query.
 func (s *Session) insertQuery(plan *planner.InsertSelect, st *planner.Statement, text []byte, lits []sqltext.Literal, hold bool) error {
-	if st.Params > 0 {
-		s.failGather(wire.Errorf("42P02", "there is no parameter $%d", st.Params))
-		return nil
-	}
 	conn := func(shard int, writes bool) (*pool.Conn, error) {
 		c, err := s.join(shard, writes)
 		if err == nil {
@@ -280,7 +277,11 @@ func (s *Session) insertQuery(plan *planner.InsertSelect, st *planner.Statement,
 		}
 		return c, err
 	}
-	return s.insert(&inserting{plan: plan, text: text, lits: lits, hold: hold, conn: conn, query: &gathering{}})
+	q := &gathering{client: text, conn: func(shard int) (*pool.Conn, error) { return conn(shard, false) }}
+	if st.Params > 0 {
+		return s.withoutParameters(q)
+	}
+	return s.insert(&inserting{plan: plan, text: text, lits: lits, hold: hold, conn: conn, query: q})
 }
 
 // executeInsert executes a portal.
