@@ -75,6 +75,7 @@ type answer struct {
 	tag     string
 	code    string // SQLSTATE, "" or lost
 	message string // of the error
+	after   [][][][]byte
 }
 
 // run runs a statement. The connection is as it was before, or closed.
@@ -137,6 +138,15 @@ func (s *system) run(t fatalist, m mode, st *statement) (a answer) {
 	}
 	if r.Err != nil {
 		return failed(r.Err)
+	}
+	if st.after != "" {
+		results, err := conn.Exec(ctx, st.after).ReadAll()
+		if err != nil {
+			return failed(err)
+		}
+		for _, r := range results {
+			a.after = append(a.after, r.Rows)
+		}
 	}
 	a.tag = r.CommandTag.String()
 	for _, f := range r.FieldDescriptions {
@@ -324,6 +334,13 @@ func (p *pair) difference(t fatalist, m mode, st *statement, want, got answer) (
 	if len(missing)+len(extra) > 0 {
 		return "rows", detail + fmt.Sprintf("only in PostgreSQL's answer (%d):\n%sonly in the gateway's (%d):\n%s",
 			len(missing), show(m, missing), len(extra), show(m, extra))
+	}
+	for i := range want.after {
+		missing, extra := unordered(simple, &statement{}, answer{rows: want.after[i]}, answer{rows: got.after[i]})
+		if len(missing)+len(extra) > 0 {
+			return "tables", detail + fmt.Sprintf("%s\nonly in PostgreSQL (%d):\n%sonly in the gateway (%d):\n%s", st.after,
+				len(missing), show(simple, missing), len(extra), show(simple, extra))
+		}
 	}
 	for i := range want.rows {
 		for _, c := range st.sorted {

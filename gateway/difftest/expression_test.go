@@ -89,9 +89,11 @@ type generator struct {
 	params []param
 	ctes   []*relation
 	used   map[string]bool // tables that stand without an alias
-	names  int             // given so far
-	depth  int             // of subqueries
-	nested int             // how many subqueries may still be drawn
+	// noViews leaves out views.
+	noViews bool
+	names   int // given so far
+	depth   int // of subqueries
+	nested  int // how many subqueries may still be drawn
 }
 
 // below draws a number from 0 to n-1.

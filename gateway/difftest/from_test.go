@@ -179,8 +179,11 @@ func (g *generator) base(before *scope) (string, *relation) {
 	}
 	t := byName[pick(g, "customers", "orders", "customers", "orders", "items", "stock", "events", "countries", "kinds", "orders", "stock", "notes",
 		"customers", "orders", "items", "voids", "orders", "stock", "events", "adults", "lines", "sales", "homes", "ranks")]
+	if t.view && g.noViews {
+		t = byName["orders"]
+	}
 	if group := before.group(); group != "" && g.oneIn(2) {
-		t = pick(g, slices.DeleteFunc(slices.Clone(g.tables), func(t *table) bool { return t.group != group || t.rows == 0 })...)
+		t = pick(g, slices.DeleteFunc(slices.Clone(g.tables), func(t *table) bool { return t.group != group || t.rows == 0 || t.view && g.noViews })...)
 	}
 	r := &relation{table: t, rows: t.rows}
 	name, from := "", ""

@@ -48,7 +48,7 @@ type verdict struct {
 // compare runs a statement on both in all modes, or the first if it is slow.
 func (p *pair) compare(t fatalist, st *statement) (v verdict) {
 	for _, m := range modes {
-		if !st.inBlock && (m == cursor || m == copied) {
+		if (!st.inBlock || st.after != "") && (m == cursor || m == copied) {
 			continue
 		}
 		began := time.Now()
@@ -76,6 +76,9 @@ func (p *pair) compare(t fatalist, st *statement) (v verdict) {
 				v.mismatch = &mismatch{kind, m, detail}
 			}
 			v.empty = len(want.rows) == 0 && (m != copied || v.empty)
+			if st.after != "" {
+				v.empty = strings.HasSuffix(want.tag, " 0")
+			}
 		}
 		if got.code != "" && v.mismatch == nil {
 			v.mismatch = p.usable(t, m, got)

@@ -94,7 +94,7 @@ func (g *generator) nestedQuery(outer *scope, want []kind, limits bool) *query {
 
 // selection draws a SELECT without ORDER BY that gives these kinds, or any.
 func (g *generator) selection(outer *scope, want []kind) *query {
-	if len(want) == 0 && g.oneIn(40) {
+	if len(want) == 0 && !g.noViews && g.oneIn(40) {
 		return g.whole()
 	}
 	from, s := g.from(outer)

@@ -21,6 +21,9 @@ type statement struct {
 	approximate []int
 	// inBlock runs it in a transaction block.
 	inBlock bool
+	// after are queries of tables that the statement changes, in that block; "" for a
+	// query.
+	after string
 	// portion is how many rows the extended protocol asks for at a time; 0 is all.
 	portion int
 }
