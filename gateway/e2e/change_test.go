@@ -108,7 +108,7 @@ func TestExplainChange(t *testing.T) {
 	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, v int)", "CREATE TABLE u (id int PRIMARY KEY, v int)", "CREATE TABLE ref (id int PRIMARY KEY)",
 		"INSERT INTO t SELECT i, i FROM generate_series(1, 6) i", "INSERT INTO u SELECT i, i FROM generate_series(1, 6) i", "INSERT INTO ref SELECT generate_series(1, 6)")
 	const plan = `Gather, inside the transaction
-  part 1, shards, plain: SELECT "v" FROM "public"."u" AS "u" WHERE (u.v < 3)
+  part 1, shards, plain: SELECT "v" FROM "public"."u" WHERE (u.v < 3)
     shards s1, s2, s3
     ->  shard s1, one of 3
           Seq Scan on u
