@@ -56,6 +56,9 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		if len(a.leaves)+len(a.locals) > 0 {
 			return a.changeElsewhere(n, e, readsElsewhere(e.table))
 		}
+		if a.clock != "" {
+			return a.changeElsewhere(n, e, a.multi())
+		}
 		return a.referenceWrite(e.table)
 	}
 	if r := a.spanning(); r != nil {

@@ -167,7 +167,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 		out.Parts = append(out.Parts, *p)
 	}
-	if len(out.Parts) == 0 || !a.reads(out) {
+	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || !a.reads(out) {
 		return nil
 	}
 	return out

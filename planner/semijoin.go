@@ -16,7 +16,7 @@ import (
 func (g *Gather) Waves() [][]int {
 	var waves [][]int
 	at := make([]int, len(g.Parts)) // the wave of each part, from 1
-	for n := 0; n < len(g.Parts); {
+	for n := 0; n < len(g.Parts) || waves == nil; {
 		var wave []int
 		for i := range g.Parts {
 			if at[i] == 0 && !slices.ContainsFunc(g.Parts[i].After, func(k int) bool { return at[k] == 0 }) {

@@ -107,11 +107,16 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 		s.sendBind(c, g, gatherPortal, parts.Arrays, formats)
 		if g.explain != nil {
 			s.explainTask(c, &g.explain.final.tasks[first+i], true)
-			continue
+		} else {
+			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 		}
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendSync(c.Out()))
+		c.Ready++
+		if err := c.Flush(); err != nil { // now, so that the arrays are not held for each shard
+			c.Fail(err)
+		}
 	}
 	var tag exec.Tag
 	if g.explain == nil {
@@ -130,8 +135,6 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	}
 	for _, c := range conns {
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	}
 	err := s.run.Run(false)
