@@ -12,7 +12,7 @@ import (
 )
 
 // Gather brings the rows of relations to one shard, and runs the client's statement
-// over them there. It answers what no other plan does: the statement is PostgreSQL's
+// over them there; one that changes a table, on each of the table's shards. It answers what no other plan does: the statement is PostgreSQL's
 // own to run, with all of its rows at hand.
 type Gather struct {
 	Parts []Part
@@ -40,7 +40,7 @@ type Inside uint8
 const (
 	Anywhere Inside = iota
 	InBlock         // if there is a block: a function may ask for its time
-	Always          // a function may change rows
+	Always          // a function may change rows, or the statement does
 )
 
 // Part is a relation that a Gather reads: the rows that a query gives on its shards.

@@ -17,6 +17,7 @@ import (
 // InsertSelect inserts the rows of a query, which has a plan of its own. The rows
 // come back to the gateway, and each shard gets its own by an INSERT with the rows in
 // the place of the query: defaults, casts, ON CONFLICT and RETURNING are PostgreSQL's.
+// A MERGE that may insert is the same: its query is the source.
 type InsertSelect struct {
 	// Table is where the rows go to; nil is a relation that only the home shard has.
 	Table *Table

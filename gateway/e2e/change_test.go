@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // changeTables are those of the tests of changes by rows of other shards.
@@ -97,6 +98,25 @@ func TestChange(t *testing.T) {
 	must(t, conn, "ROLLBACK")
 	must(t, conn, "UPDATE u SET w = repeat('w', 10000)")
 	fails("UPDATE t SET v = u.w FROM u WHERE u.tid = t.id", "53400")
+	for _, sql := range []string{"DELETE FROM t USING u WHERE u.id = 1 RETURNING t.id", "INSERT INTO t (id) SELECT id + 10000 FROM u RETURNING id"} {
+		must(t, conn, "BEGIN")
+		f := conn.PgConn().Frontend()
+		f.SendParse(&pgproto3.Parse{Query: sql})
+		f.SendBind(&pgproto3.Bind{DestinationPortal: "p"})
+		f.SendSync(&pgproto3.Sync{})
+		if err := f.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for ready := false; !ready; {
+			m, err := f.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ready = m.(*pgproto3.ReadyForQuery)
+		}
+		fails("FETCH ALL FROM p", "0A000") // which has the whole statement for the home shard
+		must(t, conn, "ROLLBACK")
+	}
 	total("SELECT count(*) FROM t WHERE v LIKE 'wwwww%' AND length(v) > 200", 0)
 	c.settled()
 }

@@ -108,7 +108,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		}
 		cursor, ok := s.cursors[n.Name]
 		shard := cursor.shard
-		if p := s.portals[n.Name]; p != nil && (len(p.shards) > 1 || p.counts() && !n.Close) {
+		if p := s.portals[n.Name]; p != nil && (len(p.shards) > 1 || (p.counts() || brings(p.node) && p.prep.st.Returning) && !n.Close) {
 			return n, nil, wire.Errorf(wire.FeatureNotSupported, "FETCH from a portal over several shards is not supported yet").
 				WithHint("Execute the portal, with a row limit if there is one.")
 		} else if p != nil && len(p.shards) == 1 {
