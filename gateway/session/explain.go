@@ -321,6 +321,10 @@ func (s *Session) explainQuery(plan *planner.Explain, text []byte, lits []sqltex
 			}
 		}()
 	}
+	if plan.Of.Params > 0 {
+		x.client = text
+		return exec.Tag{}, s.withoutParameters(&x.gathering)
+	}
 	lines, err := s.explain(x)
 	if err != nil || s.run.Failed != nil {
 		return exec.Tag{}, err
