@@ -302,21 +302,14 @@ func (a *analysis) sourceText(m *merging, w *wanted, out *InsertSelect) (r byteR
 
 // planOwn plans the query of a source that is a table.
 func (a *analysis) planOwn(out *InsertSelect) *Refusal {
-	st, err := a.planText(out.Own)
+	p, err := Parse(out.Own, sqltext.GuardLimits{})
+	if err == nil {
+		out.Query, err = p.Plan(nil, a.env)
+	}
 	if err != nil {
 		return unsupported("the source of this MERGE can't be read: "+err.Error(), "Use a query as the source: USING (SELECT ...) AS name.")
 	}
-	out.Query = st
 	return nil
-}
-
-// planText plans a text of the planner's own, which has no literals.
-func (a *analysis) planText(text string) (*Statement, error) {
-	p, err := Parse(text, sqltext.GuardLimits{})
-	if err != nil {
-		return nil, err
-	}
-	return p.Plan(nil, a.env)
 }
 
 // sourceQuery is the place of a query in USING (query).
