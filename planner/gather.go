@@ -40,7 +40,7 @@ type Inside uint8
 const (
 	Anywhere Inside = iota
 	InBlock         // if there is a block: a function may ask for its time
-	Always          // a function may change rows, or the statement does
+	Always          // a function may change rows, or the statement does, or a system relation is read
 )
 
 // Part is a relation that a Gather reads: the rows that a query gives on its shards.
@@ -100,9 +100,10 @@ type gatherer struct {
 	edits     []edit
 	combined  []*combiner
 	refusal   *Refusal
-	whole     bool // every relation is a part by itself
-	target    *rte // that the statement changes; nil for a query
-	locks     bool // a part locks the rows that the statement locks
+	whole     bool   // every relation is a part by itself
+	target    *rte   // that the statement changes; nil for a query
+	system    string // a system relation that the final statement reads; see systemRelation
+	locks     bool   // a part locks the rows that the statement locks
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -114,7 +115,7 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	a.clocks = a.clockEdits(n)
 	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	for _, tables := range []bool{false, true} {
-		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables}
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, system: a.systemRelation()}
 		g.block(a.root)
 		if len(a.locks) > 0 && !g.locks {
 			return nil, unsupported("FOR UPDATE or SHARE of a query whose rows have to be brought together is not supported for this statement yet",
@@ -144,7 +145,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 	}
 	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.inside()}
-	if g.target != nil {
+	if g.target != nil || g.system != "" {
 		out.Inside = Always
 	}
 	var ok bool
@@ -158,6 +159,10 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		if g.target != nil && !p.Plain {
 			g.refusal = unsupported("rows of "+p.Table+" with types or collations of the user's, arrays or samples can't be brought together for a statement that changes rows",
 				"Read the rows first, and pass the values as parameters.")
+			return nil
+		}
+		if out.Inside == Always && !p.Plain && g.system != "" {
+			g.refusal = unsupported("the system relation "+g.system+" can't be combined with columns of a distributed table that are arrays or have types or collations of the user's yet", "Query the two separately.")
 			return nil
 		}
 		if out.Inside == Always && !p.Plain {
@@ -183,6 +188,20 @@ func (a *analysis) inside() Inside {
 	return Anywhere
 }
 
+// systemRelation is a relation in the statement that describes the server it is read
+// on, or "". The home shard's is the one that clients see, as their own transaction
+// sees it: with what that has made, and without the gateway's temporary tables. So the
+// final statement, which is run inside the transaction then, has its name as it is.
+// Of many of their columns' types, values can't be stored elsewhere.
+func (a *analysis) systemRelation() string {
+	for _, u := range a.uses {
+		if u.table == nil && (u.rv.Schemaname != "" || !a.env.Temp[u.rv.Relname]) {
+			return u.rv.Relname
+		}
+	}
+	return ""
+}
+
 // block plans a SELECT and those inside it.
 func (g *gatherer) block(b *block) {
 	if g.refusal != nil || !g.whole && len(b.uses) > 0 && g.combine(b) {
@@ -197,8 +216,11 @@ func (g *gatherer) block(b *block) {
 	}
 }
 
-// table makes a relation a part by itself.
+// table makes a relation a part by itself, unless it is where the final statement runs.
 func (g *gatherer) table(u use) {
+	if g.system != "" && (u.table == nil || !distributed(u.table.Distribution)) {
+		return
+	}
 	p, r := g.a.part(u, g.w)
 	if r != nil {
 		g.refusal = r
@@ -347,7 +369,7 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 			q := own("SELECT * FROM pg_temp." + QuoteIdent(u.rv.Relname))
 			return Part{Place: Home, Query: q, Table: u.rv.Relname}, nil
 		}
-		return Part{}, unsupported("the system relation "+u.rv.Relname+" can't be combined with a distributed table yet", "Query the two separately.")
+		return Part{}, unsupported("the system relation "+u.rv.Relname+" can't be combined with a distributed table in this statement yet", "Query the two separately.")
 	}
 	p := Part{Place: Home, Table: t.String(), Columns: w.columns(t, u), Plain: true}
 	switch t.Distribution {

@@ -191,8 +191,9 @@ func (a *analysis) definition(t *Table, x *expansion) (string, *Refusal) {
 			used := a.env.find(v.Schemaname, v.Relname)
 			switch {
 			case v.Schemaname == "" && ctes[v.Relname]:
-			case v.Schemaname == "" && refusal == nil:
-				refusal = viewRefused(t, "it reads the system relation "+v.Relname, "Query the two separately.")
+			case v.Schemaname == "":
+				// A system relation, whose name a temporary one may have.
+				edits = append(edits, edit{byteRange{int(v.Location), int(v.Location)}, own("pg_catalog.")})
 			case used == nil || used.Distribution != ShardedView || refusal != nil:
 			default:
 				var inner string
