@@ -83,7 +83,7 @@ func (a *analysis) regionOf(b *block, anchor *leaf, alone bool, nodes ...*pg.Nod
 					ok = false
 				}
 			case *pg.SelectStmt:
-				if inner := a.blocks[v]; inner == nil || inner.unstable != "" || v.WithClause != nil {
+				if inner := a.blocks[v]; inner == nil || inner.unstable != "" || v.WithClause != nil || len(v.LockingClause) > 0 {
 					ok = false
 				}
 			case *pg.FuncCall:

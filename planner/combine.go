@@ -35,10 +35,9 @@ type combiner struct {
 	failed   bool
 	raw      bool // there is an aggregate that can't begin on the shards
 	inner    []*pg.SelectStmt
-	within   bool      // the walk is in an item of GROUP BY or an aggregate
-	loose    []column  // used outside of both
-	verbatim bool      // there is an aggregate that stays as it is
-	locking  byteRange // the text of FOR UPDATE and the like, for the shards
+	within   bool     // the walk is in an item of GROUP BY or an aggregate
+	loose    []column // used outside of both
+	verbatim bool     // there is an aggregate that stays as it is
 }
 
 // source is a join that the shards run for a block: a part of the Gather.
@@ -214,7 +213,7 @@ func (c *combiner) plan() bool {
 	if c.failed || c.grouped && c.raw {
 		return false
 	}
-	if len(c.sel.LockingClause) > 0 && !c.lock() {
+	if !c.lock() {
 		c.failed = true
 		return false
 	}
@@ -222,19 +221,6 @@ func (c *combiner) plan() bool {
 		s.part = len(c.g.parts)
 		c.g.parts = append(c.g.parts, &Part{})
 	}
-	return true
-}
-
-// lock has the shards lock the rows, if the rows that they give are those that the
-// statement locks.
-func (c *combiner) lock() bool {
-	if c.grouped || len(c.sources) > 1 || len(c.rest)+len(c.kept) > 0 || c.sel.LimitCount != nil || c.sel.LimitOffset != nil || c.a.locksCopies() ||
-		c.b.parent != nil || c.cl.locking < 0 || len(c.a.locks) != len(c.sel.LockingClause) {
-		return false
-	}
-	c.locking = byteRange{c.tokenStart(c.cl.locking), int(c.a.toks[c.cl.end-1].End)}
-	c.edits = append(c.edits, edit{c.locking, nil})
-	c.g.locks = true
 	return true
 }
 
@@ -333,7 +319,7 @@ func (c *combiner) attach() {
 	for again := true; again; {
 		again = false
 		for i, s := range c.sources {
-			if s.place != Any {
+			if s.place != Any || c.g.locked(s.rtes) {
 				continue
 			}
 			if t := c.tied(s); t != nil {
@@ -989,10 +975,7 @@ func (c *combiner) query(s *source) (SQL, bool) {
 		}
 		return append(q, c.limit()...), true
 	}
-	if q = append(q, c.limit()...); c.locking.end > 0 {
-		q = append(append(q, Piece{Own: " "}), a.span(c.locking)...)
-	}
-	return q, true
+	return append(append(q, c.limit()...), c.lockSQL(s)...), true
 }
 
 // itemText is the text of an item of FROM. It is guessed and checked, as that of an

@@ -100,10 +100,10 @@ type gatherer struct {
 	edits     []edit
 	combined  []*combiner
 	refusal   *Refusal
-	whole     bool   // every relation is a part by itself
-	target    *rte   // that the statement changes; nil for a query
-	system    string // a system relation that the final statement reads; see systemRelation
-	locks     bool   // a part locks the rows that the statement locks
+	whole     bool                         // every relation is a part by itself
+	target    *rte                         // that the statement changes; nil for a query
+	system    string                       // a system relation that the final statement reads; see systemRelation
+	locks     map[*rte][]*pg.LockingClause // see rowLocks
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -115,12 +115,8 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	a.clocks = a.clockEdits(n)
 	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	for _, tables := range []bool{false, true} {
-		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, system: a.systemRelation()}
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, system: a.systemRelation(), locks: a.rowLocks()}
 		g.block(a.root)
-		if len(a.locks) > 0 && !g.locks {
-			return nil, unsupported("FOR UPDATE or SHARE of a query whose rows have to be brought together is not supported for this statement yet",
-				"Lock the rows by a statement of their own: SELECT ... FROM table WHERE ... FOR UPDATE.")
-		}
 		if g.refusal != nil {
 			return nil, g.refusal
 		}
@@ -208,6 +204,14 @@ func (g *gatherer) block(b *block) {
 		return
 	}
 	g.nameClocks(b)
+	if len(b.sel.LockingClause) > 0 && b.sel.Larg == nil {
+		e, ok := g.unlock(b)
+		if !ok {
+			g.refusal = notLocked()
+			return
+		}
+		g.edits = append(g.edits, e)
+	}
 	for _, u := range b.uses {
 		g.table(u)
 	}
@@ -218,6 +222,10 @@ func (g *gatherer) block(b *block) {
 
 // table makes a relation a part by itself, unless it is where the final statement runs.
 func (g *gatherer) table(u use) {
+	if g.locked([]*rte{u.rte}) {
+		g.refusal = notLocked()
+		return
+	}
 	if g.system != "" && (u.table == nil || !distributed(u.table.Distribution)) {
 		return
 	}

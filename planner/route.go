@@ -290,22 +290,3 @@ func rangeName(rv *pg.RangeVar) string {
 	}
 	return rv.Relname
 }
-
-// locksCopies says whether a locking clause names entries other than sharded
-// tables, or all of FROM, in a statement that reads reference tables.
-func (a *analysis) locksCopies() bool {
-	if len(a.refs) == 0 {
-		return false
-	}
-	for _, c := range a.locks {
-		if len(c.LockedRels) == 0 {
-			return true
-		}
-		for _, n := range c.LockedRels {
-			if !slices.ContainsFunc(a.leaves, func(l *leaf) bool { return l.rte.name == n.GetRangeVar().GetRelname() }) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -145,7 +145,7 @@ func (g *gatherer) sides() []side {
 				i, ok := s.at[col]
 				return i, ok
 			}
-			if c.locking.end == 0 && c.limit() == nil {
+			if c.limit() == nil && (c.b.parent == nil || !g.locked(s.rtes)) { // a subquery locks what it gives
 				t.restrict = func(q SQL) { s.keys = append(s.keys, q) }
 			}
 			out = append(out, t)
