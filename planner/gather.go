@@ -40,7 +40,7 @@ type Inside uint8
 const (
 	Anywhere Inside = iota
 	InBlock         // if there is a block: a function may ask for its time
-	Always          // a function may change rows, or the statement does, or a system relation is read
+	Always          // a function may change rows, or the statement does, or a system or temporary relation is read
 )
 
 // Part is a relation that a Gather reads: the rows that a query gives on its shards.
@@ -102,7 +102,7 @@ type gatherer struct {
 	refusal   *Refusal
 	whole     bool                         // every relation is a part by itself
 	target    *rte                         // that the statement changes; nil for a query
-	system    string                       // a system relation that the final statement reads; see systemRelation
+	session   string                       // see sessionRelation
 	locks     map[*rte][]*pg.LockingClause // see rowLocks
 }
 
@@ -115,7 +115,7 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	a.clocks = a.clockEdits(n)
 	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	for _, tables := range []bool{false, true} {
-		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, system: a.systemRelation(), locks: a.rowLocks()}
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, session: a.sessionRelation(), locks: a.rowLocks()}
 		g.block(a.root)
 		if g.refusal != nil {
 			return nil, g.refusal
@@ -141,7 +141,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 	}
 	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.inside()}
-	if g.target != nil || g.system != "" {
+	if g.target != nil || g.session != "" {
 		out.Inside = Always
 	}
 	var ok bool
@@ -157,8 +157,8 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 				"Read the rows first, and pass the values as parameters.")
 			return nil
 		}
-		if out.Inside == Always && !p.Plain && g.system != "" {
-			g.refusal = unsupported("the system relation "+g.system+" can't be combined with columns of a distributed table that are arrays or have types or collations of the user's yet", "Query the two separately.")
+		if out.Inside == Always && !p.Plain && g.session != "" {
+			g.refusal = unsupported("the system or temporary relation "+g.session+" can't be combined with columns of a distributed table that are arrays or have types or collations of the user's yet", "Query the two separately.")
 			return nil
 		}
 		if out.Inside == Always && !p.Plain {
@@ -184,14 +184,15 @@ func (a *analysis) inside() Inside {
 	return Anywhere
 }
 
-// systemRelation is a relation in the statement that describes the server it is read
-// on, or "". The home shard's is the one that clients see, as their own transaction
-// sees it: with what that has made, and without the gateway's temporary tables. So the
-// final statement, which is run inside the transaction then, has its name as it is.
-// Of many of their columns' types, values can't be stored elsewhere.
-func (a *analysis) systemRelation() string {
+// sessionRelation is a relation in the statement that the client's own connection to the
+// home shard has, as its transaction sees it, or "": a temporary one, or one of the
+// system's, which describe the server that they are read on. So the final statement, which
+// is run on that connection then, has its name as it is. Another connection would show
+// what the transaction has made not yet, and the gateway's temporary tables; and of many
+// of the system's columns, values can't be stored elsewhere.
+func (a *analysis) sessionRelation() string {
 	for _, u := range a.uses {
-		if u.table == nil && (u.rv.Schemaname != "" || !a.env.Temp[u.rv.Relname]) {
+		if u.table == nil {
 			return u.rv.Relname
 		}
 	}
@@ -226,7 +227,7 @@ func (g *gatherer) table(u use) {
 		g.refusal = notLocked()
 		return
 	}
-	if g.system != "" && (u.table == nil || !distributed(u.table.Distribution)) {
+	if g.session != "" && (u.table == nil || !distributed(u.table.Distribution)) {
 		return
 	}
 	p, r := g.a.part(u, g.w)
@@ -373,11 +374,7 @@ func (w *wanted) columns(t *Table, u use) []string {
 func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	t := u.table
 	if t == nil {
-		if a.env.Temp[u.rv.Relname] && u.rv.Schemaname == "" {
-			q := own("SELECT * FROM pg_temp." + QuoteIdent(u.rv.Relname))
-			return Part{Place: Home, Query: q, Table: u.rv.Relname}, nil
-		}
-		return Part{}, unsupported("the system relation "+u.rv.Relname+" can't be combined with a distributed table in this statement yet", "Query the two separately.")
+		return Part{}, unsupported("the system or temporary relation "+u.rv.Relname+" can't be combined with a distributed table in this statement yet", "Query the two separately.")
 	}
 	p := Part{Place: Home, Table: t.String(), Columns: w.columns(t, u), Plain: true}
 	switch t.Distribution {

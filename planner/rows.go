@@ -52,8 +52,8 @@ func (a *analysis) copyQuery(c *pg.CopyStmt) *Statement {
 		if r != nil {
 			return nil, r
 		}
-		if name := a.systemRelation(); name != "" {
-			return nil, unsupported("COPY of rows of a distributed table together with the system relation "+name+" is not supported yet", "Copy the two separately, or use a plain SELECT.")
+		if name := a.sessionRelation(); name != "" {
+			return nil, unsupported("COPY of rows of a distributed table together with the system or temporary relation "+name+" is not supported yet", "Copy the two separately, or use a plain SELECT.")
 		}
 		if g.Inside != Anywhere {
 			return nil, unsupported("a function that may change rows or read the time can't be called in COPY of rows of several shards", "Declare the function IMMUTABLE if it does neither.")

@@ -82,7 +82,7 @@ func readsHome(node planner.Node) bool {
 	case *planner.Explain:
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
-		return n.Target != nil && n.Target.Table == nil || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
+		return n.Inside == planner.Always || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
 	case *planner.InsertSelect:
 		return true
 	}
