@@ -68,7 +68,7 @@ type groupExpr struct {
 // not of a form for which that is known to be right; nothing was changed then.
 func (g *gatherer) combine(b *block) bool {
 	a, sel := g.a, b.sel
-	if sel.Larg != nil || sel.IntoClause != nil || len(sel.FromClause) == 0 || len(sel.ValuesLists) > 0 || a.outerAgg {
+	if sel.Larg != nil || len(sel.FromClause) == 0 || len(sel.ValuesLists) > 0 || a.outerAgg {
 		return false
 	}
 	first := a.selectToken(sel)

@@ -103,22 +103,3 @@ func isSerial(t *pg.TypeName) bool {
 }
 
 var serials = set("serial", "bigserial", "smallserial", "serial4", "serial8", "serial2")
-
-// createTableAs plans CREATE TABLE AS and CREATE MATERIALIZED VIEW for local tables.
-func (a *analysis) createTableAs(c *pg.CreateTableAsStmt) *Statement {
-	a.notDistributed(c.Into.Rel, "CREATE TABLE AS")
-	sel := c.Query.GetSelectStmt()
-	if sel == nil {
-		refuse(unsupported("CREATE TABLE AS EXECUTE is not supported", "Write the query in place."))
-	}
-	a.query(sel, nil, nil)
-	a.complete(c.Query)
-	if a.env.Shards > 1 && (len(a.leaves) > 0 || a.opaque != "" || a.nestedDML != "" && (len(a.refs) > 0 || a.mixed)) {
-		refuse(unsupported("CREATE TABLE AS over a sharded table is not supported yet", "Create the table, and fill it by COPY."))
-	}
-	st := atHome()
-	if a.temporary(c.Into.Rel) {
-		return temporaryIn(st, c.Into.Rel)
-	}
-	return st
-}

@@ -93,6 +93,8 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		}
 	case *InsertSelect:
 		refuse(explainInsert())
+	case *CreateAs:
+		refuse(unsupported("EXPLAIN of a statement that makes a table of rows of several shards is not supported yet", "Explain its query."))
 	default: // set_config
 		if x.Analyze {
 			refuse(unsupported("EXPLAIN ANALYZE of a change of settings is not supported", "Leave ANALYZE out."))

@@ -299,8 +299,6 @@ func (a *analysis) notGathered() *Refusal {
 		return a.expansion.notGathered
 	case a.nestedDML != "":
 		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
-	case a.root.sel.IntoClause != nil:
-		return unsupported("SELECT INTO from rows of several shards is not supported yet", "Use CREATE TABLE, and INSERT or COPY what a SELECT gives.")
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
 	case a.home != "":

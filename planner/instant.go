@@ -65,6 +65,8 @@ func spans(n Node) bool {
 		return n.Else != nil
 	case *Scatter, *Broadcast, *Split, *Gather, *InsertSelect:
 		return true
+	case *CreateAs:
+		return spans(n.Query.Node)
 	}
 	return false
 }

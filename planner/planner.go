@@ -126,10 +126,13 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 func (a *analysis) statement(n *pg.Node) *Statement {
 	switch {
 	case n.GetSelectStmt() != nil:
-		into := n.GetSelectStmt().IntoClause
-		a.selects = into == nil
-		st := &Statement{Node: a.selectStmt(n), SchemaChange: into != nil}
-		if into != nil && a.temporary(into.Rel) {
+		into := intoClause(n.GetSelectStmt())
+		if into == nil {
+			a.selects = true
+			return &Statement{Node: a.selectStmt(n)}
+		}
+		st := &Statement{Node: a.selectInto(n, into), SchemaChange: true}
+		if a.temporary(into.Rel) {
 			st = temporaryIn(st, into.Rel)
 		}
 		return st

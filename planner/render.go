@@ -93,6 +93,18 @@ func (r *renderer) node(n Node) {
 		r.explain(n)
 	case *InsertSelect:
 		r.insertSelect(n)
+	case *CreateAs:
+		r.line("CreateAs %s", n.Table)
+		r.below(func() {
+			r.line("unless %s", n.Exists)
+			r.line("create: %s", r.sql(n.Create))
+			q := renderer{depth: r.depth}
+			if r.text != nil {
+				q.text, q.lits = n.Query.Source(n.QueryText(r.text, r.lits))
+			}
+			q.node(n.Query.Node)
+			r.WriteString(q.String())
+		})
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {

@@ -134,8 +134,6 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
 		return no("UNION, INTERSECT or EXCEPT", "Send the parts as separate statements, or pin each to one key.")
 	case sel.WithClause != nil && a.inCTE(sel.WithClause):
 		return no("WITH", "Write the subquery in place, or pin every sharded table to one key.")
-	case sel.IntoClause != nil:
-		return no("SELECT INTO", pinHint)
 	}
 	anchor, why := a.scatterFrom(sel.FromClause, nil)
 	grouped := why == nil && a.groupsByKey(sel, anchor)

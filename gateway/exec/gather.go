@@ -130,16 +130,18 @@ func (p *GatheredPart) inlines() bool {
 	return p.plan.Plain && !p.g.InTables && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
 }
 
-// copy sends rows to the temporary table. DataRow and COPY's binary format have the
-// same form of a row.
-func (p *GatheredPart) copy(rows []byte) *wire.Error {
+// copy sends rows to the temporary table.
+func (p *GatheredPart) copy(rows []byte) *wire.Error { return sendCopy(p.g.Conn, rows) }
+
+// sendCopy sends rows as CopyData. DataRow and COPY's binary format have the same form
+// of a row.
+func sendCopy(c *pool.Conn, rows []byte) *wire.Error {
 	if len(rows) == 0 {
 		return nil
 	}
 	var head [5]byte
 	head[0] = 'd'
 	binary.BigEndian.PutUint32(head[1:], uint32(len(rows)+4))
-	c := p.g.Conn
 	if err := c.Send(head[:]); err != nil {
 		return asLost(err)
 	}
@@ -151,6 +153,9 @@ func (p *GatheredPart) copy(rows []byte) *wire.Error {
 
 // copyHeader begins COPY's binary format: signature, flags, length of an extension.
 var copyHeader = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+
+// copyTrailer ends it: no more rows.
+var copyTrailer = []byte{0xff, 0xff}
 
 // spill makes the part's temporary table, and sends there what was kept.
 func (p *GatheredPart) spill() *wire.Error {
@@ -240,7 +245,7 @@ func (p *GatheredPart) End() *wire.Error {
 	if p.table == "" {
 		return nil
 	}
-	if e := p.copy([]byte{0xff, 0xff}); e != nil {
+	if e := p.copy(copyTrailer); e != nil {
 		return e
 	}
 	c := p.g.Conn

@@ -3,6 +3,7 @@ package exec
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -12,9 +13,10 @@ import (
 	"github.com/shardgate/shardgate/wire"
 )
 
-// Selected are the rows of the query of a planner.InsertSelect, in memory. A Sink.
+// Selected are the rows of the query of a planner.InsertSelect or CreateAs, in memory.
+// A Sink.
 type Selected struct {
-	Plan *planner.InsertSelect
+	Plan *planner.InsertSelect // nil of a CreateAs
 	// LimitBytes bounds the rows.
 	LimitBytes int64
 
@@ -290,6 +292,29 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 	}
 	dst = append(dst, ' ')
 	return r.Plan.Tail.Append(dst, text, lits, clock), types
+}
+
+// copyDataBytes is the size of a CopyData message: PostgreSQL takes none beyond a GB.
+const copyDataBytes = 1 << 20
+
+// CopyTo stores the rows in a table with the query's columns, on a connection where
+// nothing is under way.
+func (r *Selected) CopyTo(c *pool.Conn, table string) *wire.Error {
+	c.SendQuery("COPY " + table + " FROM STDIN (FORMAT binary)")
+	if err := c.Flush(); err != nil {
+		return asLost(c.Fail(err))
+	}
+	if e := awaitCopy(c); e != nil {
+		return e
+	}
+	for chunk := range slices.Chunk(slices.Concat(copyHeader, r.rows, copyTrailer), copyDataBytes) {
+		if e := sendCopy(c, chunk); e != nil {
+			return e
+		}
+	}
+	c.SetOut(wire.AppendCopyDone(c.Out()))
+	_, e := readResult(c)
+	return e
 }
 
 // Count is the number of rows.

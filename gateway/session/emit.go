@@ -83,7 +83,7 @@ func readsHome(node planner.Node) bool {
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
 		return n.Inside == planner.Always || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
-	case *planner.InsertSelect:
+	case *planner.InsertSelect, *planner.CreateAs:
 		return true
 	}
 	return false
@@ -105,8 +105,11 @@ func (s *Session) emitBind(st *step) error {
 			return errStatementFailed
 		}
 	}
-	_, later := p.node.(*planner.InsertSelect) // what is bound is not executed
-	later = later || changes(p.node)
+	later := changes(p.node) // what is bound is not executed
+	switch p.node.(type) {
+	case *planner.InsertSelect, *planner.CreateAs:
+		later = true
+	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {
 		c, err := s.portalConn(p, shard, later)
@@ -272,6 +275,8 @@ func (s *Session) emitExecute(st *step) error {
 		return s.executeExplain(st)
 	case *planner.InsertSelect:
 		return s.executeInsert(st)
+	case *planner.CreateAs:
+		return s.executeCreate(st)
 	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {

@@ -92,18 +92,25 @@ func (in *inserting) conns(shards []int) ([]*pool.Conn, error) {
 func (s *Session) selectRows(in *inserting) error {
 	q := in.query
 	v := &s.values
-	v.Text, v.Literals, v.Bind, v.ASCIIOnly = q.text, q.lits, q.bind, s.asciiOnly()
+	v.Text, v.Literals = in.plan.Query.Source(q.text, q.lits)
+	v.Bind, v.ASCIIOnly = q.bind, s.asciiOnly()
 	node, shards, err := s.place(in.plan.Query.Node)
 	if err != nil {
 		e := *asError(err)
-		if e.Position > 0 {
+		if in.rows.Plan == nil {
+			e.Position = 0 // in a text that the client doesn't know
+		} else if e.Position > 0 {
 			e.Position += int32(utf8.RuneCount(in.text[:in.plan.Start.Offset(in.lits)])) + s.run.Shift
 		}
 		s.failGather(&e)
 		return nil
 	}
 	if g, ok := node.(*planner.Gather); ok {
-		q.plan = g
+		if v.ASCIIOnly && !in.plan.Query.ASCIIViews() {
+			s.failGather(foreignView())
+			return nil
+		}
+		q.plan, q.text, q.lits = g, v.Text, v.Literals
 		return s.gather(q)
 	}
 	var conns []*pool.Conn
@@ -270,6 +277,16 @@ func (s *Session) sendRows(in *inserting, conns []*pool.Conn, of []int) {
 
 // insertQuery answers a simple Query.
 func (s *Session) insertQuery(plan *planner.InsertSelect, st *planner.Statement, text []byte, lits []sqltext.Literal, hold bool) error {
+	in := s.storing(st, text, lits, hold)
+	if st.Params > 0 {
+		return s.withoutParameters(in.query)
+	}
+	in.plan = plan
+	return s.insert(in)
+}
+
+// storing is a simple Query that stores the rows of another.
+func (s *Session) storing(st *planner.Statement, text []byte, lits []sqltext.Literal, hold bool) *inserting {
 	conn := func(shard int, writes bool) (*pool.Conn, error) {
 		c, err := s.join(shard, writes)
 		if err == nil {
@@ -277,11 +294,8 @@ func (s *Session) insertQuery(plan *planner.InsertSelect, st *planner.Statement,
 		}
 		return c, err
 	}
-	q := &gathering{client: text, conn: func(shard int) (*pool.Conn, error) { return conn(shard, false) }}
-	if st.Params > 0 {
-		return s.withoutParameters(q)
-	}
-	return s.insert(&inserting{plan: plan, text: text, lits: lits, hold: hold, conn: conn, query: q})
+	return &inserting{text: text, lits: lits, hold: hold, conn: conn,
+		query: &gathering{client: text, conn: func(shard int) (*pool.Conn, error) { return conn(shard, false) }}}
 }
 
 // executeInsert executes a portal.
@@ -300,17 +314,27 @@ func (s *Session) executeInsert(st *step) error {
 		s.pendingErr = wire.Errorf("55000", "portal \"%s\" cannot be run", name)
 		return errStatementFailed
 	}
+	query, err := s.begun(p)
+	if err != nil || query == nil {
+		return err
+	}
+	return s.insert(&inserting{plan: p.node.(*planner.InsertSelect), text: p.prep.text, lits: p.prep.lits, conn: s.connFor, query: query})
+}
+
+// begun begins the execution of a portal whose rows come to the gateway: what was
+// emitted before is run, and its parameters are read. The result is nil if that fails,
+// with the error in s.run.Failed if there is none.
+func (s *Session) begun(p *portal) (*gathering, error) {
 	p.begun = true
 	s.emitSyncs(false)
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
-		return err
+		return nil, err
 	}
 	s.parsed = s.parsed[:0]
 	var bind wire.Bind
 	if err := wire.DecodeBind(p.bind, &bind); err != nil {
 		s.pendingErr = asError(err)
-		return errStatementFailed
+		return nil, errStatementFailed
 	}
-	return s.insert(&inserting{plan: p.node.(*planner.InsertSelect), text: p.prep.text, lits: p.prep.lits, conn: s.connFor,
-		query: &gathering{prep: p.prep, bind: &bind, types: p.prep.paramTypes()}})
+	return &gathering{prep: p.prep, bind: &bind, types: p.prep.paramTypes()}, nil
 }

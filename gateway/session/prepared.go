@@ -60,7 +60,7 @@ type portal struct {
 // home shard to be described, and not executed.
 func brings(node planner.Node) bool {
 	switch node.(type) {
-	case *planner.Gather, *planner.Explain, *planner.InsertSelect:
+	case *planner.Gather, *planner.Explain, *planner.InsertSelect, *planner.CreateAs:
 		return true
 	}
 	return false

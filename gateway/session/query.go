@@ -396,6 +396,10 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		err := s.insertQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
 	}
+	if n, ok := node.(*planner.CreateAs); ok {
+		err := s.createQuery(n, st, text, lits, hold)
+		return s.run.Tag, err
+	}
 	var conns []*pool.Conn
 	if c := s.cursorScratch(node); c != nil {
 		conns, shards = append(conns, c), nil

@@ -23,8 +23,7 @@ func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Lit
 	}
 	node, shards, err := s.place(st.Node)
 	if _, gathers := node.(*planner.Gather); gathers && err == nil && v.ASCIIOnly && !st.ASCIIViews() {
-		err = wire.Errorf(wire.FeatureNotSupported, "the definition of a view has text that isn't ASCII, and the rows that it reads have to be brought together").
-			WithHint("Set client_encoding to the servers' encoding.")
+		err = foreignView()
 	}
 	if err == nil && st.Cursor != "" {
 		shard := shards[0]
@@ -34,6 +33,12 @@ func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Lit
 		err = s.freeName(st.Cursor, shard)
 	}
 	return node, shards, err
+}
+
+// foreignView refuses the definition of a view in another encoding than the client's.
+func foreignView() *wire.Error {
+	return wire.Errorf(wire.FeatureNotSupported, "the definition of a view has text that isn't ASCII, and the rows that it reads have to be brought together").
+		WithHint("Set client_encoding to the servers' encoding.")
 }
 
 // freeName checks that there is no cursor of that name but on the shard, which checks
@@ -96,7 +101,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, shards, err
 	case *planner.CopyIn:
 		return n, s.allShards(), nil
-	case *planner.Gather, *planner.InsertSelect:
+	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs:
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)
