@@ -40,7 +40,7 @@ type Inside uint8
 const (
 	Anywhere Inside = iota
 	InBlock         // if there is a block: a function may ask for its time
-	Always          // a function may change rows, or the statement does, or a system or temporary relation is read
+	Always          // a function may change rows, or the statement does, a system or temporary relation is read, or a cursor is held
 )
 
 // Part is a relation that a Gather reads: the rows that a query gives on its shards.

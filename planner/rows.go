@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -13,8 +15,8 @@ func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 	const cursorOptHold = 0x0020 // parsenodes.h
 	hold := d.Options&cursorOptHold != 0
 	over := func(n Node) (Node, *Refusal) {
-		if hold {
-			return nil, unsupported("a cursor WITH HOLD over several shards is not supported yet", "Fetch its rows in the transaction, or pin the tables to one key.")
+		if len(a.locks) > 0 && hold {
+			return &Route{Place: Home}, nil // PostgreSQL refuses it
 		}
 		if len(a.locks) > 0 {
 			return nil, unsupported("a cursor FOR UPDATE or SHARE over several shards is not supported", "Leave FOR UPDATE out, and lock the rows by a statement of their own.")
@@ -24,6 +26,14 @@ func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 			return nil, r
 		}
 		g.Declares = d.Portalname
+		if hold {
+			// It is the client's connection that has it after the transaction.
+			g.Inside = Always
+			if slices.ContainsFunc(g.Parts, func(p Part) bool { return !p.Plain }) {
+				return nil, unsupported("a cursor WITH HOLD over rows of several shards that have arrays, or types or collations of the user's, is not supported yet",
+					"Fetch its rows in the transaction, or pin the tables to one key.")
+			}
+		}
 		return g, nil
 	}
 	a.names = true

@@ -114,8 +114,8 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 func (p *GatheredPart) outside() *wire.Error {
 	switch {
 	case !p.g.Changes:
-		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that reads system relations or calls functions of the user's needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
-			WithHint("Query the system relations separately. Declare the functions IMMUTABLE, or STABLE outside a transaction block, if they change nothing.")
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that has to be run in the client's transaction needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
+			WithHint("Query system and temporary relations separately, leave WITH HOLD out of a cursor, and declare functions IMMUTABLE, or STABLE outside a transaction block, if they change nothing.")
 	case !p.inlines():
 		return wire.Errorf(wire.FeatureNotSupported, "rows of %s have columns of types whose values can't be brought together for a statement that changes rows", p.plan.Table).
 			WithHint("Only scalar types of PostgreSQL's own can. Read the rows first, and pass the values as parameters.")

@@ -38,7 +38,7 @@ func (s *Session) opened(g *gathering) {
 	case g.explain != nil:
 		return
 	case g.plan.Declares != "":
-		s.addCursor(g.plan.Declares, sqlCursor{shard: s.host.Home, scratch: g.Conn, level: len(s.tx.prelude), origins: &g.origins})
+		s.addCursor(g.plan.Declares, sqlCursor{shard: s.host.Home, holdable: g.holds, scratch: g.Conn, level: len(s.tx.prelude), origins: &g.origins})
 	case g.portal != nil && s.run.Suspended:
 		g.portal.open = &openPortal{g.Conn, g.open}
 		if g.Conn == nil {

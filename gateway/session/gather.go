@@ -28,6 +28,8 @@ type gathering struct {
 	types []uint32 // of the parameters
 	// taints says that the final statement may leave state on its connection.
 	taints bool
+	// holds says that the cursor which it declares outlives the transaction.
+	holds bool
 	// hold keeps the CommandComplete from the client: s.run.Tag has it.
 	hold bool
 	// into gets the rows, which are not for the client; else nil.
@@ -397,7 +399,7 @@ func (s *Session) endScratch(c *pool.Conn) {
 
 // gatherQuery answers a simple Query.
 func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{plan: plan, client: text, denied: denied(st), hold: hold, taints: st.Taints}
+	g := &gathering{plan: plan, client: text, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && plan.Target == nil) }
@@ -478,7 +480,7 @@ func (s *Session) executeGather(st *step) error {
 	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
 	v.Bind, v.ASCIIOnly = &bind, s.asciiOnly()
 	plan := p.node.(*planner.Gather)
-	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints,
+	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
 		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && plan.Target == nil) },
 		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}
 	if limit > 0 {

@@ -177,7 +177,7 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 		s.tell(asError(err))
 		return false, nil
 	}
-	if len(shards) == 1 && !st.HoldsSession && st.TempTable == "" && !st.SchemaChange && simple(node) {
+	if len(shards) == 1 && !st.HoldsSession && st.TempTable == "" && !st.SchemaChange && simple(node) && s.cursorOrigins(node) == nil {
 		return true, s.relay(st, shards[0], frame)
 	}
 	if st.NoTransaction || !st.Writes && !st.HoldsSession && !st.SchemaChange && st.TempTable == "" {
