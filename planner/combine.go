@@ -154,9 +154,19 @@ func (a *analysis) ordinal(n *pg.Node) (k int, ok bool) {
 	return int(i.GetIval()), i != nil
 }
 
+// readsConstants notes that the plan depends on the constants in an item of GROUP BY: it
+// may be found elsewhere in the statement as well.
+func (a *analysis) readsConstants(n *pg.Node) {
+	eachMessageBelow(n, func(m protoMessage) {
+		_, constant := m.Interface().(*pg.A_Const)
+		a.textSpecific = a.textSpecific || constant
+	})
+}
+
 // groupItem is what an item of GROUP BY stands for: a position or the name of an
 // output column is that column.
 func (a *analysis) groupItem(sel *pg.SelectStmt, n *pg.Node) *pg.Node {
+	a.readsConstants(n)
 	if k, ok := a.ordinal(n); ok && k >= 1 && k <= len(sel.TargetList) {
 		return sel.TargetList[k-1].GetResTarget().GetVal()
 	}
