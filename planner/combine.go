@@ -985,7 +985,7 @@ func (c *combiner) query(s *source) (SQL, bool) {
 		}
 		return append(q, c.limit()...), true
 	}
-	return append(append(q, c.limit()...), c.lockSQL(s)...), true
+	return append(append(q, c.limit()...), Piece{Own: c.g.lockSQL(s.rtes)}), true
 }
 
 // itemText is the text of an item of FROM. It is guessed and checked, as that of an

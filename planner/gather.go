@@ -87,6 +87,7 @@ type tableUse struct {
 	part  int
 	conds []*pg.Node // of the part's query
 	keys  int        // how many conditions semiJoins has added to it
+	locks string     // its locking clauses
 }
 
 // gatherer plans a Gather.
@@ -135,6 +136,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 	a := g.a
 	g.edits = g.dropSchemas(g.edits, n)
 	g.semiJoins()
+	g.lockTables()
 	for _, c := range slices.Backward(g.combined) { // inner ones first
 		if !c.compose() {
 			return nil
@@ -223,7 +225,8 @@ func (g *gatherer) block(b *block) {
 
 // table makes a relation a part by itself, unless it is where the final statement runs.
 func (g *gatherer) table(u use) {
-	if g.locked([]*rte{u.rte}) {
+	locks := g.lockSQL([]*rte{u.rte})
+	if locks != "" && !g.locksTable(u) {
 		g.refusal = notLocked()
 		return
 	}
@@ -249,14 +252,17 @@ func (g *gatherer) table(u use) {
 		}
 		p.Query = append(append(append(p.Query, Piece{Own: before}), g.a.span(r)...), Piece{Own: ")"})
 	}
-	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index)
+	if locks != "" && p.Place == Any {
+		p.Place = Home
+	}
+	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index, locks)
 	i, ok := g.tables[key]
 	if !ok {
 		i = len(g.parts)
 		g.tables[key] = i
 		g.parts = append(g.parts, &p)
 	}
-	g.tableUses = append(g.tableUses, tableUse{use: u, part: i, conds: conds})
+	g.tableUses = append(g.tableUses, tableUse{use: u, part: i, conds: conds, locks: locks})
 	if g.a.sampled[u.rv] || len(u.rv.GetAlias().GetColnames()) > 0 && g.w.names[u.rte.name] {
 		// A table it must be: for TABLESAMPLE, and because the fields of its rows
 		// have the table's names whatever the columns are called here.

@@ -149,11 +149,28 @@ func (c *combiner) independent() bool {
 	return own
 }
 
-// lockSQL is the locking clauses of a source's statement.
-func (c *combiner) lockSQL(s *source) SQL {
+// locksTable says whether a relation that is a part by itself can be locked by its shards.
+func (g *gatherer) locksTable(u use) bool {
+	b := u.rte.block
+	return u.table != nil && distributed(u.table.Distribution) && !g.a.sampled[u.rv] && b.parent == nil && b.sel.LimitCount == nil && !g.a.aggregates(b.sel)
+}
+
+// lockTables completes the statements of parts that are tables.
+func (g *gatherer) lockTables() {
+	done := map[int]bool{}
+	for _, u := range g.tableUses {
+		if p := g.parts[u.part]; u.locks != "" && !done[u.part] {
+			p.Query = append(p.Query, Piece{Own: u.locks})
+			done[u.part] = true
+		}
+	}
+}
+
+// lockSQL is the locking clauses of a part's statement with these entries in FROM.
+func (g *gatherer) lockSQL(rtes []*rte) string {
 	var clauses []*pg.LockingClause
-	for _, e := range s.rtes {
-		for _, l := range c.g.locks[e] {
+	for _, e := range rtes {
+		for _, l := range g.locks[e] {
 			if !slices.Contains(clauses, l) {
 				clauses = append(clauses, l)
 			}
@@ -162,21 +179,18 @@ func (c *combiner) lockSQL(s *source) SQL {
 	text := ""
 	for _, l := range clauses {
 		var names []string
-		for _, e := range s.rtes {
-			if slices.Contains(c.g.locks[e], l) {
+		for _, e := range rtes {
+			if slices.Contains(g.locks[e], l) {
 				names = append(names, QuoteIdent(e.name))
 			}
 		}
 		text += " " + lockStrengths[l.Strength]
-		if len(s.rtes) > 1 {
+		if len(rtes) > 1 {
 			text += " OF " + strings.Join(names, ", ")
 		}
 		text += lockPolicies[l.WaitPolicy]
 	}
-	if text == "" {
-		return nil
-	}
-	return own(text)
+	return text
 }
 
 var (
