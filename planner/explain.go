@@ -62,7 +62,6 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	x := &Explain{Start: a.explained(e)}
 	x.options(e.Options)
 	x.Of = a.planExplained(x)
-	a.explainView(x)
 	st := &Statement{Node: x}
 	if x.Of.Cursor != "" {
 		no := unsupported("EXPLAIN of a cursor over several shards is not supported", "Explain its query.")
@@ -138,22 +137,6 @@ func (a *analysis) planExplained(x *Explain) *Statement {
 		refuse(unsupported("the types of the statement's parameters decide how it is run", "Declare them: $1::type."))
 	}
 	return st
-}
-
-// explainView refuses to explain what several shards do for a view: its definition is
-// no text of the client's, and its rows may be its owner's to read.
-func (a *analysis) explainView(x *Explain) {
-	if !x.Of.Views() {
-		return
-	}
-	r := unsupported("EXPLAIN of a view over a sharded table is not supported over several shards yet", "Write the view's query in place of its name.")
-	route, ok := x.Of.Node.(*Route)
-	if !ok {
-		refuse(r)
-	}
-	if route.Else != nil {
-		route.Else, route.Refusal = nil, r
-	}
 }
 
 // explained is where the statement begins: behind EXPLAIN and its options.

@@ -24,7 +24,8 @@ type Gather struct {
 	// Final is the client's statement with the parts in the place of its relations.
 	Final SQL
 	// Query is the client's query alone, where the statement does something with its
-	// rows: COPY or DECLARE. It is nil where the statement is the query.
+	// rows: COPY or DECLARE. It is nil where the statement is the query. It is of the
+	// client's own text, whatever text the plan is about.
 	Query SQL
 	// Declares is the cursor that Final makes, or "".
 	Declares string

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -391,10 +392,18 @@ func (r *renderer) AppendKeys(dst []byte, expr string, part, column int) []byte 
 // AppendClock is a PartWriter's.
 func (r *renderer) AppendClock(dst []byte) []byte { return append(dst, "<now>"...) }
 
+// lineBreak is where a text goes on in another line, as a view's definition does: in an
+// answer of lines, it stays in one.
+var lineBreak = regexp.MustCompile(`\s*\n\s*`)
+
 // sql renders a statement. The pieces of a text that isn't known are their anchors.
 func (r *renderer) sql(q SQL) string {
 	if r.text != nil {
-		return string(q.Append(nil, r.text, r.lits, r))
+		text := string(q.Append(nil, r.text, r.lits, r))
+		if r.explained {
+			text = lineBreak.ReplaceAllString(text, " ")
+		}
+		return text
 	}
 	var b strings.Builder
 	for _, p := range q {

@@ -92,9 +92,6 @@ func (a *analysis) eachPlan(st *Statement, over func(Node) (Node, *Refusal)) {
 // around makes a plan for a query one of the statement around it. The query is at a
 // place in the statement's text. why is the refusal of other plans.
 func (a *analysis) around(query *pg.Node, n Node, place byteRange, why *Refusal) (*Gather, *Refusal) {
-	if a.expansion != nil {
-		return nil, unsupported("COPY and cursors of a view over a sharded table whose rows have to be brought together are not supported yet", writeViewOut)
-	}
 	if _, ok := n.(*Scatter); ok {
 		var r *Refusal
 		if n, r = a.gather(query, why); r != nil {
@@ -107,6 +104,24 @@ func (a *analysis) around(query *pg.Node, n Node, place byteRange, why *Refusal)
 	}
 	g.Query = a.verbatim(place)
 	return g, nil
+}
+
+// clientsQuery puts the query in the client's own text in the place of that in a text
+// with views' definitions.
+func (a *analysis) clientsQuery(n Node) {
+	switch n := n.(type) {
+	case *Route:
+		a.clientsQuery(n.Else)
+	case *Gather:
+		if n.Query == nil {
+			return
+		}
+		place := a.copiedQuery
+		if n.Declares != "" {
+			place = a.declaredQuery
+		}
+		n.Query = a.verbatim(place())
+	}
 }
 
 // copiedQuery is the place of the query in COPY (query) TO.

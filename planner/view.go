@@ -75,6 +75,7 @@ func (p *Parsed) planExpanded(a *analysis, env *Env) (*Statement, error) {
 		return nil, err
 	}
 	st.expanded = x.text
+	a.clientsQuery(st.Node)
 	return st, nil
 }
 

@@ -18,6 +18,7 @@ func explainCluster(t *testing.T) *pgx.Conn {
 	c.serve()
 	conn := c.connect("postgres")
 	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL)", "CREATE TABLE ref (id int PRIMARY KEY)", "CREATE TABLE plain (id int)",
+		"CREATE VIEW ones AS SELECT id, 'it''s' AS k FROM t WHERE v = 1",
 		"INSERT INTO t VALUES (1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)")
 	return conn
 }
@@ -80,6 +81,19 @@ func TestExplain(t *testing.T) {
                   ->  Bitmap Index Scan on t_pkey
                         Index Cond: (id > 5)
   final: SELECT coalesce(pg_catalog.sum(shardgate1.shardgate_1),0)::pg_catalog.int8, pg_catalog.sum(shardgate1.shardgate_2)<cast as part 1 column 2> FROM <part 1> AS shardgate1 ` + `
+    shard s1`, nil},
+		{"EXPLAIN (COSTS off) SELECT k FROM ones", `Scatter, concat
+  shards s1, s2, s3
+  ->  shard s1, one of 3
+        Seq Scan on t
+          Filter: (v = 1)`, nil},
+		{"EXPLAIN (COSTS off) SELECT max(k) FROM ones", `Gather
+  part 1, shards, plain: SELECT "t"."id" AS shardgate_1 FROM public.t WHERE (t.v = 1)
+    shards s1, s2, s3
+    ->  shard s1, one of 3
+          Seq Scan on t
+            Filter: (v = 1)
+  final: SELECT max(k) FROM (SELECT shardgate1.shardgate_1 AS "id", 'it''s'::text AS k FROM <part 1> AS shardgate1 ) AS "ones"
     shard s1`, nil},
 		{"EXPLAIN (COSTS off) UPDATE t SET v = $1", `Broadcast, concat
   shards s1, s2, s3

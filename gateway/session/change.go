@@ -106,7 +106,7 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 		c.Unnamed = 0
 		s.sendBind(c, g, gatherPortal, parts.Arrays, formats)
 		if g.explain != nil {
-			s.explainTask(c, &g.explain.final.tasks[first+i], true)
+			s.explainTask(c, &g.explain.final.tasks[first+i], true, "")
 		} else {
 			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
 			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))

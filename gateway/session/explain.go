@@ -66,6 +66,10 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 	}
 	x.node = node
 	if g, ok := node.(*planner.Gather); ok {
+		if s.asciiOnly() && !x.Of.ASCIIViews() {
+			s.failGather(foreignView())
+			return nil, nil
+		}
 		err = s.explainGather(x, g)
 	} else {
 		x.direct.shards = slices.Clone(shards)
@@ -138,7 +142,7 @@ func (s *Session) explainOnShards(x *explaining) error {
 			} else {
 				s.sendPart(c, &x.gathering, x.whole, nil)
 			}
-			s.explainTask(c, &x.direct.tasks[at], split != nil)
+			s.explainTask(c, &x.direct.tasks[at], split != nil, "")
 			at++
 		}
 		s.syncUsed(&x.gathering)
@@ -163,14 +167,15 @@ func (s *Session) connsOf(x *explaining, shards []int) (conns []*pool.Conn, ok b
 	return conns, true
 }
 
-// explainTask executes the EXPLAIN that was bound on a connection.
-func (s *Session) explainTask(c *pool.Conn, t *task, rewritten bool) {
+// explainTask executes the EXPLAIN that was bound on a connection. denied is the hint
+// for a role that may not read what it is about.
+func (s *Session) explainTask(c *pool.Conn, t *task, rewritten bool, denied string) {
 	t.shard = c.Shard.Name
 	c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: rewritten})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: rewritten})
-	s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Hidden: true, Rewritten: rewritten, Rows: &t.plan})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: rewritten, Denied: denied})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conn: c, Hidden: true, Rewritten: rewritten, Denied: denied, Rows: &t.plan})
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 }
 
@@ -251,7 +256,7 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 		sql, keys := x.query([]byte(x.PlanHead), i)
 		for k, c := range conns {
 			s.sendPart(c, &x.gathering, sql, keys)
-			s.explainTask(c, &p.tasks[k], true)
+			s.explainTask(c, &p.tasks[k], true, x.denied)
 		}
 	}
 	s.syncUsed(&x.gathering)
@@ -300,8 +305,8 @@ func (x *explaining) gathered(part int, conns []*pool.Conn) func(int) {
 func (s *Session) explainQuery(plan *planner.Explain, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
 	x := &explaining{Explain: plan, whole: text}
 	x.text, x.lits = plan.Statement(text, lits)
-	x.client = x.text // of one with views, no rows are gathered
-	x.taints = plan.Of.Taints
+	x.client = text[plan.Start:]
+	x.taints, x.denied = plan.Of.Taints, denied(plan.Of)
 	if s.tx != nil {
 		writes := plan.Analyze && plan.Of.Writes
 		x.conn = func(shard int) (*pool.Conn, error) {
@@ -384,7 +389,7 @@ func (s *Session) explainPortal(p *portal) error {
 	writes := plan.Analyze && plan.Of.Writes
 	x := &explaining{Explain: plan, whole: p.prep.text}
 	x.text, x.lits = plan.Statement(p.prep.text, p.prep.lits)
-	x.client = x.text // of one with views, no rows are gathered
+	x.client, x.denied = p.prep.text[plan.Start:], denied(plan.Of)
 	x.prep, x.bind, x.types, x.taints = p.prep, &bind, p.prep.paramTypes(), plan.Of.Taints
 	x.conn = func(shard int) (*pool.Conn, error) { return s.connFor(shard, writes) }
 	x.write = x.conn

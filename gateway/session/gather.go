@@ -16,9 +16,10 @@ type gathering struct {
 	*exec.Gathering
 	plan *planner.Gather
 	// text is what the plan is about, with its literals; client is the client's own text.
-	text   []byte
-	lits   []sqltext.Literal
-	client []byte
+	text       []byte
+	lits       []sqltext.Literal
+	client     []byte
+	clientLits []sqltext.Literal
 	// denied is the hint for a role that may not read what the plan reads.
 	denied string
 	// Of the extended protocol; nil or empty for a simple Query, which has no
@@ -181,9 +182,9 @@ func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 		op.Hidden, op.Shape = true, &g.shape
 	}
 	if q := g.plan.Query; q != nil {
-		text = q.Append(nil, g.text, g.lits, nil)
+		text = q.Append(nil, g.client, g.clientLits, nil)
 		op.Hidden, op.Origins = true, &g.origins
-		s.run.Shift += int32(utf8.RuneCount(g.text[:q[0].Start.Offset(g.lits)]))
+		s.run.Shift += int32(utf8.RuneCount(g.client[:q[0].Start.Offset(g.clientLits)]))
 	}
 	home.SetOut(wire.AppendParse(home.Out(), "", text, g.types))
 	home.Unnamed = 0
@@ -399,7 +400,7 @@ func (s *Session) endScratch(c *pool.Conn) {
 
 // gatherQuery answers a simple Query.
 func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{plan: plan, client: text, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
+	g := &gathering{plan: plan, client: text, clientLits: lits, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && plan.Target == nil) }
@@ -480,7 +481,7 @@ func (s *Session) executeGather(st *step) error {
 	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
 	v.Bind, v.ASCIIOnly = &bind, s.asciiOnly()
 	plan := p.node.(*planner.Gather)
-	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
+	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, client: p.prep.text, clientLits: p.prep.lits, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
 		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && plan.Target == nil) },
 		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}
 	if limit > 0 {
