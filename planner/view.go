@@ -126,7 +126,9 @@ func (a *analysis) expand() (*expansion, *Refusal) {
 			return nil, viewRefused(u.table, "its name is not found in the statement's text", "Write it in another way.")
 		}
 		if a.wholeRow(a.stmt, u.rte.name, u.rte.columns) {
-			x.bar(wholeRow(u.table))
+			if edits, ok = a.typeRows(edits, u); !ok {
+				x.bar(wholeRow(u.table))
+			}
 		}
 	}
 	var ok bool
@@ -209,7 +211,10 @@ func (a *analysis) definition(t *Table, x *expansion) (string, *Refusal) {
 					columns[i] = str(n)
 				}
 				if d.wholeRow(d.stmt, rangeName(v), columns) {
-					x.bar(wholeRow(used))
+					typed := false
+					if edits, typed = d.typeRows(edits, use{v, used, &rte{name: rangeName(v), columns: columns}}); !typed {
+						x.bar(wholeRow(used))
+					}
 				}
 			}
 		}
@@ -257,4 +262,78 @@ func (a *analysis) wholeRow(tree *pg.Node, entry string, columns []string) bool 
 		}
 	})
 	return found
+}
+
+// typeRows makes what is a view's row a value of the view's type: the subquery in its
+// place has rows of none. ok is false where it isn't certain what is one, or where a
+// join may have no row of the view's, which is another thing than a row of NULLs.
+func (a *analysis) typeRows(edits []edit, u use) (out []edit, ok bool) {
+	name := u.rte.name
+	ok = len(u.rv.GetAlias().GetColnames()) == 0
+	output := false                      // a column of a result has the name
+	expanded := map[*pg.ColumnRef]bool{} // entry.* that stands for the columns
+	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
+		var list []*pg.Node
+		switch v := m.Interface().(type) {
+		case *pg.RowExpr:
+			list = v.Args
+		case *pg.SelectStmt:
+			for _, t := range v.TargetList {
+				list = append(list, t.GetResTarget().GetVal())
+			}
+		case *pg.JoinExpr:
+			ok = ok && v.Jointype == pg.JoinType_JOIN_INNER && v.Alias == nil
+		case *pg.RangeVar:
+			ok = ok && (v == u.rv || rangeName(v) != name)
+		case *pg.Alias:
+			ok = ok && (v == u.rv.Alias || v.Aliasname != name)
+		case *pg.ResTarget:
+			output = output || v.Name == name
+		}
+		for _, n := range list {
+			expanded[n.GetColumnRef()] = true
+		}
+	})
+	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
+		ref, is := m.Interface().(*pg.ColumnRef)
+		if !is || !ok {
+			return
+		}
+		first := a.tokenAt(ref.Location)
+		switch n := len(ref.Fields); {
+		case n == 1 && str(ref.Fields[0]) == name && !slices.Contains(u.rte.columns, name):
+			ok = first >= 0 && !output && a.onlyEntry(name)
+			if ok {
+				edits = append(edits, a.typed(first, first, u.table))
+			}
+		case n == 1 || str(ref.Fields[n-2]) != name:
+		case ref.Fields[n-1].GetAStar() != nil && expanded[ref]:
+		case ref.Fields[n-1].GetAStar() != nil:
+			if ok = first >= 0 && n == 2; ok {
+				edits = append(edits, a.typed(first, first+2, u.table))
+			}
+		default:
+			ok = slices.Contains(u.rte.columns, str(ref.Fields[n-1]))
+		}
+	})
+	return edits, ok
+}
+
+// typed makes the row in some tokens one of a view's type.
+func (a *analysis) typed(first, last int, t *Table) edit {
+	r := byteRange{int(a.toks[first].Start), int(a.toks[last].End)}
+	return edit{r, slices.Concat(own("(("), a.verbatim(r), own(")::"+quoteTable(t)+")"))}
+}
+
+// onlyEntry says whether a name alone can be nothing but that of an entry of FROM: what
+// is in FROM are relations whose columns are known, and no column has it.
+func (a *analysis) onlyEntry(name string) bool {
+	for _, b := range a.blocks {
+		for _, e := range b.lvl.rtes {
+			if e.columns == nil || slices.Contains(e.columns, name) {
+				return false
+			}
+		}
+	}
+	return len(a.blocks) > 0
 }
