@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // gathered fills a table with rows that don't travel as parameters, and returns a
@@ -187,4 +188,24 @@ func TestGatherLosesShard(t *testing.T) {
 			return err == nil
 		})
 	}
+}
+
+// Rows that come to a table on the gateway's own connection don't wait for ever for a
+// lock of the client's own transaction.
+func TestGatherOwnLocks(t *testing.T) {
+	c := newCluster(t, 2, keyed)
+	c.serve()
+	conn := c.connect("postgres")
+	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, l int[])", "CREATE TABLE other (id int)")
+	const query = "SELECT l, count(*) FROM t GROUP BY l"
+	for _, lock := range []string{"TRUNCATE t", "ALTER TABLE t ADD COLUMN v int", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE"} {
+		must(t, conn, "BEGIN", lock)
+		_, err := conn.Exec(t.Context(), query)
+		var e *pgconn.PgError
+		if !errors.As(err, &e) || e.Code != "55P03" || !strings.Contains(e.Hint, "commit it first") {
+			t.Errorf("after %s: %#v", lock, err)
+		}
+		must(t, conn, "ROLLBACK")
+	}
+	must(t, conn, "BEGIN", "TRUNCATE other", "CREATE TABLE made (id int)", query, "COMMIT")
 }

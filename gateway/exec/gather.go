@@ -172,7 +172,11 @@ func (p *GatheredPart) spill() *wire.Error {
 	g.Conn.SetOut(wire.AppendSync(g.Conn.Out()))
 	g.Conn.Ready++
 	if _, e := readResult(g.Conn); e != nil {
-		return e
+		own := *e
+		if own.Position = 0; own.Code == wire.LockNotAvailable {
+			own.Hint = "If the transaction itself has locked a table that the statement reads, by TRUNCATE, ALTER TABLE or LOCK TABLE, commit it first."
+		}
+		return &own
 	}
 	p.table = table
 	g.Conn.SendQuery("COPY " + table + " FROM STDIN (FORMAT binary)")

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"unicode/utf8"
 
@@ -380,11 +381,25 @@ func (s *Session) scratch() (*pool.Conn, *wire.Error) {
 		}
 	}
 	c.Vars = vars
+	if sql := s.ownLocks(); sql != "" {
+		block += ";" + sql
+	}
 	if _, err := c.Query(block); err != nil {
 		s.endScratch(c)
 		return nil, asError(err)
 	}
 	return c, nil
+}
+
+// ownLocks is the SQL by which such a connection waits for locks no longer than a second
+// if the client's own transaction keeps others from a table, by TRUNCATE, say: it waits
+// for the connection, and would do so for ever.
+func (s *Session) ownLocks() string {
+	if s.tx == nil || s.tx.parts[s.host.Home] == nil {
+		return ""
+	}
+	return fmt.Sprintf(`SELECT pg_catalog.set_config('lock_timeout', '1s', true) FROM pg_catalog.pg_locks
+		WHERE pid = %d AND locktype = 'relation' AND mode = 'AccessExclusiveLock' AND granted LIMIT 1`, s.tx.parts[s.host.Home].conn.PID)
 }
 
 // endScratch gives such a connection back.
