@@ -544,6 +544,7 @@ func (c *combiner) groupExprs() {
 		}
 		if r, ok := c.a.exprText(n); ok {
 			c.groups = append(c.groups, &groupExpr{n, r, -1})
+			c.a.textSpecific = c.a.textSpecific || hasConstant(n) // the same expression elsewhere has the same values in it
 		}
 	}
 	for _, n := range c.sel.GroupClause {
@@ -555,6 +556,16 @@ func (c *combiner) groupExprs() {
 			add(n)
 		}
 	}
+}
+
+// hasConstant says whether there is a constant in an expression.
+func hasConstant(n *pg.Node) bool {
+	found := false
+	eachMessageBelow(n, func(m protoMessage) {
+		_, is := m.Interface().(*pg.A_Const)
+		found = found || is
+	})
+	return found
 }
 
 // target deals with an item of the target list.

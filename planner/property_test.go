@@ -156,3 +156,31 @@ func TestCachedPlan(t *testing.T) {
 		}
 	})
 }
+
+// TestCachedPositions: a number that stands for a column, and a value in an expression
+// that is looked for elsewhere in the text, are not what the cache may take for another.
+func TestCachedPositions(t *testing.T) {
+	env := fixtureEnv()
+	p := &Planner{Env: *env, Cached: NewCache(1000)}
+	var sc sqltext.Scanner
+	for _, text := range []string{
+		"SELECT id, name FROM customers ORDER BY 1 LIMIT 5",
+		"SELECT id, name FROM customers ORDER BY 2 LIMIT 5",
+		"SELECT name, country, count(*) FROM customers GROUP BY 1, 2",
+		"SELECT name, country, count(*) FROM customers GROUP BY 1, 1",
+		"SELECT balance / 10, count(*) FROM customers GROUP BY balance / 10",
+		"SELECT balance / 20, count(*) FROM customers GROUP BY balance / 10",
+	} {
+		st, lits, _, err := p.Plan([]byte(text), &sc)
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		want, err := plan(text, env)
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if got, want := st.Render([]byte(text), lits), want.Render([]byte(text), lits); got != want {
+			t.Errorf("%s\nplanned by the cache as\n%s\nafresh as\n%s", text, got, want)
+		}
+	}
+}
