@@ -86,7 +86,7 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		if x.Analyze && x.Of.Cursor == "" {
 			st.SchemaChange, st.HoldsSession, st.TempTable = x.Of.SchemaChange, x.Of.HoldsSession, x.Of.TempTable
 		}
-	case *Scatter, *Gather, *Broadcast, *Split:
+	case *Scatter, *Ordered, *Gather, *Broadcast, *Split:
 		if x.Format == ExplainOther {
 			refuse(ExplainFormatRefusal())
 		}

@@ -36,6 +36,8 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
 			case "generated":
 				col.Generated = true
+			case "bytes":
+				col.Bytewise, col.Collated = true, true
 			case "nocase":
 				col.Deterministic, col.Collated = false, true
 			}
@@ -86,7 +88,7 @@ func fixtureTables() []*Table {
 		fixtureTable("orders", Sharded, "customer_id int4, id int8, country text, total numeric, note text, at timestamptz now, tag uuid random").keyed("customers", "customer_id"),
 		fixtureTable("tickets", Sharded, "customer_id int8, n int8 serial, note text, double int8 generated").keyed("customers", "customer_id"),
 		// The group "accounts".
-		fixtureTable("accounts", Sharded, "code text, owner text, nick text nocase, amount int8").keyed("accounts", "code"),
+		fixtureTable("accounts", Sharded, "code text, owner text, nick text nocase, amount int8, stamp text bytes").keyed("accounts", "code"),
 		fixtureTable("transfers", Sharded, "code varchar, amount int8, at timestamptz").keyed("accounts", "code"),
 		fixtureTable("labels", Sharded, "code bpchar, note text").keyed("accounts", "code"),
 		// Keys of other types, each table for itself.

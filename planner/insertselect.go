@@ -110,7 +110,7 @@ func (a *analysis) insertQuery(ins *pg.InsertStmt, t *Table, tail insertTail) No
 		}
 	}
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
-		merge, _, r := a.scatterSelect(ins.SelectStmt.GetSelectStmt())
+		merge, _, r := a.scatterSelect(ins.SelectStmt.GetSelectStmt(), false)
 		if r == nil {
 			r = a.multi()
 		}
@@ -370,8 +370,11 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 	}
 	a.uncertain = a.uncertain || st.NeedsParamTypes
 	a.textSpecific = a.textSpecific || st.TextSpecific
-	switch st.Node.(type) {
-	case *Route, *Scatter, *Gather:
+	st.Node = unmerged(st.Node)
+	switch n := st.Node.(type) {
+	case *Route:
+		n.Else = unmerged(n.Else)
+	case *Scatter, *Gather:
 	default:
 		return unsupported("this query can't give the rows of an INSERT", "Read the rows first, and insert them with VALUES.")
 	}
@@ -380,6 +383,15 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 	}
 	out.Query = st
 	return nil
+}
+
+// unmerged is the plan of an INSERT's query: its rows are kept, and not passed on as they
+// are merged.
+func unmerged(n Node) Node {
+	if o, ok := n.(*Ordered); ok {
+		return o.Gathered
+	}
+	return n
 }
 
 // queryText finds the text of an INSERT's query: what PostgreSQL's grammar reads as

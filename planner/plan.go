@@ -49,7 +49,7 @@ type Statement struct {
 	expanded SQL
 }
 
-// Node is one of the kinds of plan: Route, Scatter, Gather, Split, Broadcast,
+// Node is one of the kinds of plan: Route, Scatter, Ordered, Gather, Split, Broadcast,
 // InsertSelect, CreateAs, CopyIn, CopyOut, Cursor, Explain or Control.
 type Node interface{ kind() string }
 

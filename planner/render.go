@@ -78,6 +78,8 @@ func (r *renderer) node(n Node) {
 	case *Scatter:
 		r.line("Scatter, %s", n.Merge)
 		r.below(func() { r.pins(n.Pins) })
+	case *Ordered:
+		r.ordered(n)
 	case *Broadcast:
 		r.line("Broadcast, %s%s", n.Merge, when(n.HomeFirst, ", home first"))
 		r.below(func() {
@@ -335,6 +337,23 @@ func (r *renderer) target(t *Target) string {
 		return ", home"
 	}
 	return ", " + t.Table.String() + when(len(t.LockReference) > 0, ", locked on all shards, home first")
+}
+
+func (r *renderer) ordered(n *Ordered) {
+	r.line("Scatter, ordered")
+	r.below(func() {
+		r.pins(n.Pins)
+		var keys []string
+		for _, k := range n.Keys {
+			nulls := ""
+			if k.NullsFirst != k.Descending {
+				nulls = choose(k.NullsFirst, " nulls first", " nulls last")
+			}
+			keys = append(keys, sortTypes[k.Type]+when(k.Descending, " desc")+nulls)
+		}
+		r.line("merge by %s", strings.Join(keys, ", "))
+		r.line("shards: %s", r.sql(n.Query))
+	})
 }
 
 func (r *renderer) insertSelect(n *InsertSelect) {

@@ -89,6 +89,8 @@ type Column struct {
 	// Deterministic is false for a text column whose collation may find
 	// different bytes equal. Such a column can't be a key.
 	Deterministic bool
+	// Bytewise says that text is sorted by its bytes: the collation is C.
+	Bytewise bool
 	// Scalar says that the type is PostgreSQL's own and no array, domain or
 	// composite type; Collated that the column has a collation other than the
 	// database's.

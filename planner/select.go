@@ -33,7 +33,7 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 		return node
 	}
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
-		merge, anchor, why := a.scatterSelect(sel)
+		merge, anchor, why := a.scatterSelect(sel, false)
 		if why == nil {
 			why = a.multi()
 		}
@@ -41,6 +41,11 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 			return &Scatter{Merge: merge}, anchor, nil
 		}
 		node, why := a.gather(n, why)
+		if g, ok := node.(*Gather); ok && why == nil {
+			if o, anchor := a.mergeSorted(sel, g); o != nil {
+				return o, anchor, nil
+			}
+		}
 		return node, nil, why
 	})
 }
@@ -89,6 +94,8 @@ func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 			switch o := other.(type) {
 			case *Scatter:
 				o.Pins = []Pin{prune}
+			case *Ordered:
+				o.Pins = []Pin{prune}
 			case *Broadcast:
 				o.Pins = []Pin{prune}
 			}
@@ -123,8 +130,8 @@ func spreads(pins []Pin) bool {
 }
 
 // scatterSelect says whether the shards' answers to a SELECT are disjoint parts
-// of the whole one, and how they are merged.
-func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
+// of the whole one, and how they are merged. sorted says that ORDER BY is seen to.
+func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf, *Refusal) {
 	no := func(what, hint string) (Merge, *leaf, *Refusal) {
 		return 0, nil, unsupported(what+" over several shards is not supported yet", hint)
 	}
@@ -144,7 +151,7 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt) (Merge, *leaf, *Refusal) {
 		return no("GROUP BY", pinHint)
 	case sel.HavingClause != nil && !grouped:
 		return no("HAVING", pinHint)
-	case len(sel.SortClause) > 0:
+	case len(sel.SortClause) > 0 && !sorted:
 		return no("ORDER BY", "Leave ORDER BY out and sort in the application, or pin every sharded table to one key.")
 	case sel.LimitCount != nil || sel.LimitOffset != nil:
 		return no("LIMIT", pinHint)

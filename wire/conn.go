@@ -132,6 +132,16 @@ func (c *Conn) Buffered() (m []byte, ok bool, err error) {
 	return m, true, nil
 }
 
+// BufferedRow returns the next message, and consumes it, if that is a DataRow of which all
+// has been received already. It never reads.
+func (c *Conn) BufferedRow() (m []byte, ok bool) {
+	if c.w == c.r || c.buf[c.r] != 'D' {
+		return nil, false
+	}
+	m, ok, err := c.Buffered()
+	return m, ok && err == nil
+}
+
 // HasInput says whether received bytes wait to be consumed.
 func (c *Conn) HasInput() bool { return c.w > c.r }
 

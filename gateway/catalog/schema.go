@@ -35,7 +35,10 @@ const (
 	columnsSQL = `SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
 			pg_get_expr(d.adbin, d.adrelid),
 			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
-			t.oid < 16384 AND t.typtype = 'b' AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100)
+			t.oid < 16384 AND t.typtype = 'b' AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100),
+			coalesce((SELECT CASE l.collprovider WHEN 'c' THEN l.collcollate
+				WHEN 'd' THEN (SELECT d.datcollate FROM pg_database d WHERE d.datname = current_database() AND d.datlocprovider = 'c') END IN ('C', 'POSIX')
+				FROM pg_collation l WHERE l.oid = a.attcollation), false)
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -217,7 +220,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Collated: isTrue(row[10]),
+			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]),
 		})
 	}
 	return nil

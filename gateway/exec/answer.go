@@ -14,7 +14,7 @@ type state uint8
 
 const (
 	ended     state = iota // the operation's last message was read
-	rowPassed              // one row was passed on, as asked for
+	rowPassed              // one row was passed on, as asked for, or waits to be merged
 	copying                // the shard waits for COPY data
 	failed                 // there was an error, or the connection is lost
 )
@@ -147,6 +147,10 @@ func completed(typ byte) Kind {
 func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 	var err error
 	switch {
+	case op.Keys != nil: // merge takes it
+		if _, err = c.Body(); err == nil {
+			return rowPassed, true
+		}
 	case op.Rows != nil:
 		var body []byte
 		if body, err = c.Body(); err == nil {
@@ -253,7 +257,7 @@ func (r *Runner) tag(op *Op, c *pool.Conn, i int) error {
 		return err
 	}
 	verb, rows, counted := wire.SplitTag(tag)
-	if i == 0 || r.Tag.Verb == "" {
+	if i == 0 && op.Keys == nil || r.Tag.Verb == "" { // merged answers end in any order
 		r.Tag = Tag{Verb: string(verb), Rows: rows, Counted: counted}
 	} else if op.Merge != planner.First {
 		r.Tag.Rows += rows

@@ -84,20 +84,27 @@ func translated(m map[uint32]uint32, oid uint32) uint32 {
 
 // translateRow puts the home shard's OIDs into the DataRow at the head of c's input.
 func (r *Runner) translateRow(c *pool.Conn, cols *Columns) error {
-	m := r.oids(c)
-	if m == nil {
+	if r.oids(c) == nil {
 		return nil
 	}
 	body, err := c.Body()
-	if err != nil {
-		return err
+	if err == nil {
+		r.translateValues(c, body, cols)
+	}
+	return err
+}
+
+// translateValues puts the home shard's OIDs into the body of a DataRow of c's.
+func (r *Runner) translateValues(c *pool.Conn, body []byte, cols *Columns) {
+	m := r.oids(c)
+	if m == nil {
+		return
 	}
 	v := values{m: m, home: m, nesting: r.Nesting()}
 	rest := body[min(2, len(body)):]
 	for _, kind := range cols.kinds {
 		rest = v.next(rest, kind)
 	}
-	return nil
 }
 
 // TranslateParams puts a shard's own OIDs into the binary parameters of the Bind

@@ -49,6 +49,9 @@ type Op struct {
 	// Order says, for each row of a Split, which of Conns gets it: their rows
 	// are put back in that order.
 	Order []uint8
+	// Keys are those that the rows of each of Conns are sorted by, and its last columns: the
+	// rows are merged, and the client gets the columns before.
+	Keys []planner.SortKey
 	// Whole passes rows on only when no shard has failed, as PostgreSQL does with
 	// RETURNING: it sends the rows when all are written.
 	Whole bool
@@ -79,7 +82,7 @@ type Op struct {
 	// columns.
 	Into Sink
 	// Shape gets the RowDescription of a Hidden Describe, whole; an Execute with Whole
-	// writes it before the rows.
+	// or Keys writes it before the rows.
 	Shape *[]byte
 	// Columns are the portal's: a Describe fills them, for the Execute.
 	Columns *Columns
@@ -306,12 +309,20 @@ func (r *Runner) collect(op *Op) {
 
 // collectAll reads the answers of several shards and merges them.
 func (r *Runner) collectAll(op *Op) {
-	r.Tag, r.sums = Tag{}, r.sums[:0]
+	if op.Kind == Query || op.Kind == Execute {
+		r.Tag, r.sums = Tag{}, r.sums[:0]
+	}
 	if op.Whole && !r.succeeded(op) {
 		return
 	}
 	if op.Whole && op.Shape != nil {
 		r.write(func(b []byte) []byte { return append(b, *op.Shape...) })
+	}
+	if op.Keys != nil {
+		if r.merge(op) && !op.HoldTag {
+			r.write(r.Tag.Append)
+		}
+		return
 	}
 	ended := make([]bool, len(op.Conns))
 	for _, i := range op.Order {

@@ -85,8 +85,11 @@ func (s *Session) closed(name string) {
 		}
 	}
 	for key, p := range s.portals {
-		if _, ok := p.node.(*planner.Gather); ok && (name == "" || name == key) {
-			delete(s.portals, key)
+		switch p.node.(type) {
+		case *planner.Gather, *planner.Ordered:
+			if name == "" || name == key {
+				delete(s.portals, key)
+			}
 		}
 	}
 }
@@ -139,8 +142,12 @@ func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, e
 	return s.connFor(shard, p.prep.st.Writes && !readOnly)
 }
 
-// counts says whether a portal's plan is a Gather whose rows an Execute counts.
+// counts says whether a portal's plan is one by which the gateway has the rows that an Execute
+// counts, and not the shard that it is bound on.
 func (p *portal) counts() bool {
+	if _, ok := p.node.(*planner.Ordered); ok {
+		return true
+	}
 	g, ok := p.node.(*planner.Gather)
 	return ok && g.Query == nil && (g.Target == nil || p.prep.st.Returning)
 }

@@ -271,6 +271,8 @@ func (s *Session) emitExecute(st *step) error {
 	switch p.node.(type) {
 	case *planner.Gather:
 		return s.executeGather(st)
+	case *planner.Ordered:
+		return s.executeOrdered(st)
 	case *planner.Explain:
 		return s.executeExplain(st)
 	case *planner.InsertSelect:

@@ -60,6 +60,9 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 	s.run.Failed = nil
 	defer func(was int32) { s.run.Shift = was }(s.run.Shift)
 	node, shards, err := s.place(x.Of.Node)
+	if o, ok := node.(*planner.Ordered); ok && err == nil {
+		shards, err = s.prune(o.Pins)
+	}
 	if err != nil {
 		s.failGather(asError(err))
 		return nil, nil
@@ -132,17 +135,25 @@ func (s *Session) explainOnShards(x *explaining) error {
 			x.direct.rows = append(x.direct.rows, len(s.rowsOf(i)))
 		}
 	}
+	ordered, _ := x.node.(*planner.Ordered)
+	if ordered != nil {
+		if err := s.parseWhole(x); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
 	x.direct.tasks = make([]task, len(conns))
 	at := 0
 	for _, round := range rounds {
 		for _, c := range round {
-			if split != nil && len(x.direct.shards) > 1 {
+			if ordered != nil {
+				s.sendPart(c, &x.gathering, ordered.Query.Append([]byte(x.Head), x.text, x.lits, nil), nil)
+			} else if split != nil && len(x.direct.shards) > 1 {
 				sql, pick := exec.SplitText([]byte(x.Head), split, &s.values, s.rowsOf(at), nil)
 				s.sendPicked(c, &x.gathering, sql, pick)
 			} else {
 				s.sendPart(c, &x.gathering, x.whole, nil)
 			}
-			s.explainTask(c, &x.direct.tasks[at], split != nil, "")
+			s.explainTask(c, &x.direct.tasks[at], split != nil || ordered != nil, "")
 			at++
 		}
 		s.syncUsed(&x.gathering)
@@ -263,23 +274,29 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 	return s.run.Run(false)
 }
 
-// prepareGather has the home shard look at the client's text, which has errors that no
-// part may have.
+// parseWhole has the home shard look at the client's text, which has errors that the shards'
+// statements may not have, or elsewhere. That of a portal is bound there already.
+func (s *Session) parseWhole(x *explaining) error {
+	if x.prep != nil {
+		return nil
+	}
+	home, err := x.gathering.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	home.SetOut(wire.AppendParse(home.Out(), "", x.whole, nil))
+	home.Unnamed = 0
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+	s.syncUsed(&x.gathering)
+	return s.run.Run(false)
+}
+
+// prepareGather looks at the client's text before its parts are explained.
 func (s *Session) prepareGather(x *explaining) error {
 	x.Gathering = exec.NewGathering(x.plan)
-	if x.prep == nil {
-		home, err := x.gathering.on(s.host.Home)
-		if err != nil {
-			s.failGather(asError(err))
-			return nil
-		}
-		home.SetOut(wire.AppendParse(home.Out(), "", x.whole, nil))
-		home.Unnamed = 0
-		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
-		s.syncUsed(&x.gathering)
-		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
-			return err
-		}
+	if err := s.parseWhole(x); err != nil || s.run.Failed != nil {
+		return err
 	}
 	if x.plan.Clock {
 		return s.readClock(&x.gathering)

@@ -54,7 +54,11 @@ func (x *explaining) figures(t *task) figures {
 			}
 		}
 	}
-	if _, reads := x.node.(*planner.Scatter); !reads && !x.Of.Returning {
+	switch x.node.(type) {
+	case *planner.Scatter, *planner.Ordered:
+		return f
+	}
+	if !x.Of.Returning {
 		f.rows = "" // of a result that there isn't: not those that were written
 	}
 	return f

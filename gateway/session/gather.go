@@ -413,29 +413,28 @@ func (s *Session) endScratch(c *pool.Conn) {
 	c.Put()
 }
 
-// gatherQuery answers a simple Query.
-func (s *Session) gatherQuery(st *planner.Statement, plan *planner.Gather, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{plan: plan, client: text, clientLits: lits, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
+// gatherQuery answers a simple Query by a Gather or an Ordered.
+func (s *Session) gatherQuery(st *planner.Statement, node planner.Node, text []byte, lits []sqltext.Literal, hold bool) error {
+	g := &gathering{client: text, clientLits: lits, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
-		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && plan.Target == nil) }
+		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && !changes(node)) }
 		g.write = func(shard int) (*pool.Conn, error) { return s.join(shard, true) }
-		return s.gatherSimple(g, st)
+	} else {
+		g.conn = s.acquire
+		defer func() {
+			for _, c := range g.used {
+				s.release(c)
+			}
+		}()
 	}
-	g.conn = s.acquire
-	defer func() {
-		for _, c := range g.used {
-			s.release(c)
-		}
-	}()
-	return s.gatherSimple(g, st)
-}
-
-// gatherSimple carries out a simple Query's Gather.
-func (s *Session) gatherSimple(g *gathering, st *planner.Statement) error {
 	if st.Params > 0 {
 		return s.withoutParameters(g)
 	}
+	if plan, ok := node.(*planner.Ordered); ok {
+		return s.orderedQuery(g, plan)
+	}
+	g.plan = node.(*planner.Gather)
 	return s.gather(g)
 }
 
@@ -487,24 +486,34 @@ func (s *Session) executeGather(st *step) error {
 		return err
 	}
 	s.parsed = s.parsed[:0]
-	var bind wire.Bind
-	if err := wire.DecodeBind(p.bind, &bind); err != nil {
-		s.pendingErr = asError(err)
+	g, e := s.portalGathering(p)
+	if e != nil {
+		s.pendingErr = e
 		return errStatementFailed
 	}
-	v := &s.values
-	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
-	v.Bind, v.ASCIIOnly = &bind, s.asciiOnly()
-	plan := p.node.(*planner.Gather)
-	g := &gathering{plan: plan, text: v.Text, lits: v.Literals, client: p.prep.text, clientLits: p.prep.lits, denied: denied(p.prep.st), prep: p.prep, bind: &bind, types: p.prep.paramTypes(), taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
-		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && plan.Target == nil) },
-		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}
+	g.plan = p.node.(*planner.Gather)
 	if limit > 0 {
-		g.portal, g.open, g.limit = p, gatherPortal+" "+string(bind.Portal), limit
+		g.portal, g.open, g.limit = p, gatherPortal+" "+string(g.bind.Portal), limit
 	}
 	err := s.gather(g)
 	p.verb = s.run.Tag.Verb
 	return err
+}
+
+// portalGathering makes the gathering of a portal, without its plan, and has the session's
+// values be the portal's.
+func (s *Session) portalGathering(p *portal) (*gathering, *wire.Error) {
+	bind := &wire.Bind{}
+	if err := wire.DecodeBind(p.bind, bind); err != nil {
+		return nil, asError(err)
+	}
+	v := &s.values
+	v.Text, v.Literals = p.prep.st.Source(p.prep.text, p.prep.lits)
+	v.Bind, v.ASCIIOnly = bind, s.asciiOnly()
+	return &gathering{text: v.Text, lits: v.Literals, client: p.prep.text, clientLits: p.prep.lits, denied: denied(p.prep.st), prep: p.prep, bind: bind, types: p.prep.paramTypes(),
+		taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
+		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && !changes(p.node)) },
+		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}, nil
 }
 
 // paramTypes are the types of all parameters, as far as they are known.

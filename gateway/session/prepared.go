@@ -60,7 +60,7 @@ type portal struct {
 // home shard to be described, and not executed.
 func brings(node planner.Node) bool {
 	switch node.(type) {
-	case *planner.Gather, *planner.Explain, *planner.InsertSelect, *planner.CreateAs:
+	case *planner.Gather, *planner.Ordered, *planner.Explain, *planner.InsertSelect, *planner.CreateAs:
 		return true
 	}
 	return false
@@ -168,6 +168,14 @@ func declared(oids []uint32) bool {
 		}
 	}
 	return false
+}
+
+// typesOf has the types of all parameters known.
+func (s *Session) typesOf(p *prepared) *wire.Error {
+	if p.typed != nil || p.st.Params == 0 {
+		return nil
+	}
+	return s.inferTypes(p)
 }
 
 // inferTypes asks the home shard which types it gives the parameters.

@@ -236,6 +236,8 @@ func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int
 	case *planner.Explain:
 		_, err := s.explainQuery(n, text, lits, false)
 		return err
+	case *planner.Ordered:
+		return s.gatherQuery(st, n, text, lits, false)
 	}
 	var conns []*pool.Conn
 	defer func() {
@@ -386,7 +388,7 @@ func firstWord(text []byte) string {
 // runInBlock sends a statement to its shards inside the block.
 func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []int, text []byte, lits []sqltext.Literal, hold bool) (exec.Tag, error) {
 	switch n := node.(type) {
-	case *planner.Gather:
+	case *planner.Gather, *planner.Ordered:
 		err := s.gatherQuery(st, n, text, lits, hold)
 		return s.run.Tag, err
 	case *planner.Explain:

@@ -101,6 +101,8 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, shards, err
 	case *planner.CopyIn:
 		return n, s.allShards(), nil
+	case *planner.Ordered:
+		return s.placeOrdered(n)
 	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs:
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
@@ -124,6 +126,21 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, s.onShard(shard), nil
 	}
 	return node, nil, wire.Errorf(wire.InternalError, "unknown kind of plan")
+}
+
+// placeOrdered: with one shard there is nothing to merge. Else a portal is bound on the home
+// shard, to be described there.
+func (s *Session) placeOrdered(n *planner.Ordered) (planner.Node, []int, error) {
+	shards, err := s.prune(n.Pins)
+	switch {
+	case err != nil:
+		return n, nil, err
+	case len(shards) == 1:
+		return &planner.Scatter{Pins: n.Pins}, shards, nil
+	case !s.comparable(n):
+		return s.place(n.Gathered)
+	}
+	return n, s.onShard(s.host.Home), nil
 }
 
 // cursorShards lists the shards that may have cursors, for CLOSE ALL.

@@ -164,8 +164,8 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		p.shards = append([]int(nil), shards...)
 		if brings(node) {
 			p.bind = append([]byte(nil), st.body...)
-			if prep.typed == nil && prep.st.Params > 0 {
-				if err := s.inferTypes(prep); err != nil {
+			if _, merges := node.(*planner.Ordered); !merges { // whose shards see all parameters where the client put them
+				if err := s.typesOf(prep); err != nil {
 					return err
 				}
 			}
