@@ -43,6 +43,9 @@ var sortTypes = map[uint32]string{
 	1083: "time", 1114: "timestamp", 1184: "timestamptz", 1266: "timetz", 1700: "numeric", 2950: "uuid",
 }
 
+// Sortable says whether rows can be merged by a key of a type; of text, if the collation is C.
+func Sortable(oid uint32) bool { return sortTypes[oid] != "" }
+
 const (
 	oidText    = 25
 	oidVarchar = 1043
@@ -195,7 +198,7 @@ func (a *analysis) sortType(x *pg.Node) (uint32, bool) {
 	if tc := x.GetTypeCast(); tc != nil {
 		_, known := a.sortColumn(tc.Arg)
 		oid := typeOID(tc.TypeName)
-		return oid, known && sortTypes[oid] != "" && !SortKey{Type: oid}.Text() && len(tc.TypeName.Typmods)+len(tc.TypeName.ArrayBounds) == 0
+		return oid, known && Sortable(oid) && !SortKey{Type: oid}.Text() && len(tc.TypeName.Typmods)+len(tc.TypeName.ArrayBounds) == 0
 	}
 	inC := false
 	if cc := x.GetCollateClause(); cc != nil {
@@ -214,7 +217,7 @@ func (a *analysis) sortType(x *pg.Node) (uint32, bool) {
 		// What USING has merged may have the collation of either side.
 		return t.Type, inC || t.Bytewise && !a.mergedName(x)
 	}
-	return t.Type, !inC && sortTypes[t.Type] != "" && (!a.mergedName(x) || col.family() != familyNone)
+	return t.Type, !inC && Sortable(t.Type) && (!a.mergedName(x) || col.family() != familyNone)
 }
 
 // sortColumn is the column that an expression is, of an entry of the statement's FROM.
