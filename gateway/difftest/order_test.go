@@ -19,6 +19,14 @@ func (g *generator) ordered(q *query) *query {
 		// DISTINCT ON: its expressions, and what fixes the row that stays.
 		g.orderBy(q, q.prefix)
 		q.listed = true
+	case g.depth == 0 && key != nil && g.oneIn(4):
+		// Columns alone: what shards sort for themselves may be merged.
+		g.orderBy(q, append(g.sortColumns(q.scope), key...))
+		q.listed = true
+		if q.lockable && g.oneIn(8) {
+			q.sql += pick(g, " FOR SHARE", " FOR UPDATE")
+		}
+		return q
 	case form < 2 && g.depth == 0:
 		if q.lockable && g.oneIn(12) {
 			q.sql += pick(g, " FOR SHARE", " FOR UPDATE", " FOR NO KEY UPDATE")
@@ -44,6 +52,15 @@ func (g *generator) ordered(q *query) *query {
 		g.limit(q)
 	}
 	return q
+}
+
+// sortColumns are some columns of FROM that compare.
+func (g *generator) sortColumns(s *scope) (terms []string) {
+	all := slices.DeleteFunc(s.columns(""), func(c column) bool { return !kinds[c.kind].compares })
+	for range min(g.below(4), len(all)) {
+		terms = append(terms, pick(g, all...).sql)
+	}
+	return terms
 }
 
 // orderKey are expressions of a query's rows that no two agree in, nil if none are
