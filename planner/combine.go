@@ -661,6 +661,15 @@ func (c *combiner) output(ref *pg.ColumnRef, order bool) bool {
 	if _, ok := c.a.columns[ref]; ok && !order {
 		return false
 	}
+	// Of name.*, a column that USING has merged is one side's, and not the merged one.
+	if _, merged := c.b.lvl.merged[str(ref.Fields[0])]; merged && order && slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool {
+		f := t.GetResTarget().GetVal().GetColumnRef().GetFields()
+		return len(f) > 1 && isStar(t) && slices.ContainsFunc(c.b.lvl.rtes, func(e *rte) bool {
+			return e.name == str(f[len(f)-2]) && slices.Contains(e.columns, str(ref.Fields[0]))
+		})
+	}) {
+		return true
+	}
 	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return outputName(t.GetResTarget()) == str(ref.Fields[0]) })
 }
 

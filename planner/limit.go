@@ -67,23 +67,9 @@ func (c *combiner) order() (SQL, bool) {
 	var q SQL
 	for i, n := range c.sel.SortClause {
 		s := n.GetSortBy()
-		x := s.Node
-		if k, ok := c.a.ordinal(x); ok {
-			if k < 1 || k > len(c.sel.TargetList) {
-				return nil, false
-			}
-			for _, t := range c.sel.TargetList[:k] {
-				if f := t.GetResTarget().Val.GetColumnRef().GetFields(); len(f) > 0 && f[len(f)-1].GetAStar() != nil {
-					return nil, false
-				}
-			}
-			x = c.sel.TargetList[k-1].GetResTarget().Val
-		} else if f := x.GetColumnRef().GetFields(); len(f) == 1 {
-			for _, t := range c.sel.TargetList {
-				if outputName(t.GetResTarget()) == str(f[0]) {
-					x = t.GetResTarget().Val
-				}
-			}
+		x, ok := c.a.sortExpr(c.sel, c.b.lvl, s.Node)
+		if !ok {
+			return nil, false
 		}
 		r, ok := c.a.exprText(x)
 		if _, own := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), x); !own {

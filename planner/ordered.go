@@ -66,11 +66,9 @@ func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, 
 		out.Columns = 0
 	}
 	var hidden SQL
-	positions := false
 	for i, n := range sel.SortClause {
 		s := n.GetSortBy()
-		positions = positions || s.Node.GetAConst() != nil
-		x, ok := a.sortExpr(sel, s.Node)
+		x, ok := a.sortExpr(sel, a.root.lvl, s.Node)
 		if !ok {
 			return nil, nil
 		}
@@ -85,7 +83,6 @@ func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, 
 	if !a.addColumns(sel, out, hidden) {
 		return nil, nil
 	}
-	a.textSpecific = a.textSpecific || positions
 	return out, anchor
 }
 
@@ -129,10 +126,10 @@ func (a *analysis) addColumns(sel *pg.SelectStmt, out *Ordered, hidden SQL) bool
 // sortExpr is what an item of ORDER BY stands for, by the rules of
 // findTargetlistEntrySQL92 in PostgreSQL's parse_clause.c: a position, the name of an output
 // column before that of a column of FROM, or an expression.
-func (a *analysis) sortExpr(sel *pg.SelectStmt, x *pg.Node) (*pg.Node, bool) {
-	if c := x.GetAConst(); c != nil {
-		k := int(c.GetIval().GetIval())
-		if c.GetIval() == nil || k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
+func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Node, bool) {
+	if x.GetAConst() != nil {
+		k, ok := a.ordinal(x)
+		if !ok || k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
 			return nil, false
 		}
 		return sel.TargetList[k-1].GetResTarget().Val, true
@@ -151,7 +148,7 @@ func (a *analysis) sortExpr(sel *pg.SelectStmt, x *pg.Node) (*pg.Node, bool) {
 		case isStar(t):
 			// A column of *, which is the one of FROM by that name, if that is certain. Of
 			// name.*, a column that USING has merged is only one side's.
-			if _, merged := a.root.lvl.merged[name]; v.GetColumnRef() == nil || merged && len(v.GetColumnRef().Fields) > 1 {
+			if _, merged := lvl.merged[name]; v.GetColumnRef() == nil || merged && len(v.GetColumnRef().Fields) > 1 {
 				return nil, false
 			}
 		case outputName(t.GetResTarget()) != name:

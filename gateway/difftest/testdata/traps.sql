@@ -222,6 +222,18 @@ SELECT DISTINCT ON (mood) mood, id FROM orders ORDER BY mood DESC, id LIMIT 2;
 -- ordered: ORDER BY with NULLS FIRST, by number, LIMIT and OFFSET
 SELECT id, score FROM customers ORDER BY score DESC NULLS FIRST, 1 LIMIT 7 OFFSET 3;
 
+-- ordered: ORDER BY a name that USING has merged, and that is one side's column in the list
+SELECT v.*, c.age FROM customers c LEFT JOIN voids v USING (id) ORDER BY id DESC NULLS LAST, age, country, score, c.id;
+
+-- ordered: the same with LIMIT
+SELECT v.* FROM customers c LEFT JOIN voids v USING (id) ORDER BY id NULLS FIRST LIMIT 20;
+
+-- ordered: ORDER BY an output column by the name of another column of FROM
+SELECT id AS age, age AS id FROM customers ORDER BY id DESC, age;
+
+-- ordered: ORDER BY two columns whose order depends on the direction of NULLs
+SELECT score, id FROM customers ORDER BY score DESC NULLS LAST, id DESC;
+
 -- ordered: ORDER BY a column that is not in the list
 SELECT name FROM customers ORDER BY id;
 
