@@ -54,7 +54,7 @@ const (
 // mergeSorted plans a SELECT with ORDER BY as a merge of the shards' answers; nil where it
 // can't be one. gathered is its other plan.
 func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, *leaf) {
-	if len(sel.SortClause) == 0 || len(sel.TargetList) == 0 || a.names || a.expansion != nil || a.returnsSets(sel) || a.multi() != nil {
+	if len(sel.SortClause) == 0 || len(sel.TargetList) == 0 || len(sel.DistinctClause) > 0 || a.names || a.expansion != nil || a.returnsSets(sel) || a.multi() != nil {
 		return nil, nil
 	}
 	merge, anchor, why := a.scatterSelect(sel, true)
