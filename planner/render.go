@@ -352,7 +352,7 @@ func (r *renderer) ordered(n *Ordered) {
 			keys = append(keys, sortTypes[k.Type]+when(k.Descending, " desc")+nulls)
 		}
 		r.line("merge by %s", strings.Join(keys, ", "))
-		r.line("shards: %s", r.sql(n.Query))
+		r.line("query: %s", r.sql(n.Query))
 	})
 }
 

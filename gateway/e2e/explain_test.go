@@ -95,6 +95,15 @@ func TestExplain(t *testing.T) {
             Filter: (v = 1)
   final: SELECT max(k) FROM (SELECT shardgate1.shardgate_1 AS "id", 'it''s'::text AS k FROM <part 1> AS shardgate1 ) AS "ones"
     shard s1`, nil},
+		{"EXPLAIN (COSTS off) SELECT id FROM t WHERE v > 1 ORDER BY v DESC, 1", `Scatter, ordered
+  merge by int4 desc, int4
+  query: SELECT id, (v) AS shardgate_key_1, (id) AS shardgate_key_2 FROM t WHERE v > 1 ORDER BY v DESC, 1
+  shards s1, s2, s3
+  ->  shard s1, one of 3
+        Sort
+          Sort Key: v DESC, id
+          ->  Seq Scan on t
+                Filter: (v > 1)`, nil},
 		{"EXPLAIN (COSTS off) UPDATE t SET v = $1", `Broadcast, concat
   shards s1, s2, s3
   ->  shard s1, one of 3
@@ -134,6 +143,10 @@ func TestExplainAnalyze(t *testing.T) {
 	for _, mode := range modes {
 		got := analyze(mode, "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off, BUFFERS off) SELECT id FROM t WHERE v <> $1 FOR SHARE", 2)
 		if !strings.HasPrefix(got, "Scatter, concat\n  shard s1: 1 row\n  shard s2: 2 rows\n  shard s3: 0 rows\n  ->  shard s1, one of 3\n        LockRows (actual rows=1 loops=1)\n") {
+			t.Errorf("%s\n%s", mode, got)
+		}
+		got = analyze(mode, "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off, BUFFERS off) SELECT id FROM t WHERE v <> $1 ORDER BY v, id FOR SHARE", 2)
+		if !strings.Contains(got, "ORDER BY v, id FOR SHARE\n  shard s1: 1 row\n  shard s2: 2 rows\n  shard s3: 0 rows\n  ->  shard s1, one of 3\n        LockRows (actual rows=1 loops=1)\n          ->  Sort (") {
 			t.Errorf("%s\n%s", mode, got)
 		}
 		got = analyze(mode, "EXPLAIN (ANALYZE, COSTS off) SELECT string_agg(id::text, ',' ORDER BY id), $1 FROM t", "x")
