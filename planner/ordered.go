@@ -19,9 +19,8 @@ type Ordered struct {
 	Columns int
 	// Pins prune the shards as in Scatter.
 	Pins []Pin
-	// Gathered is the same by rows that are brought together, for what a merge can't do:
-	// to stop in the middle and go on later, and to compare text in another encoding than
-	// the servers'.
+	// Gathered is the same by rows that are brought together: for text that comes in another
+	// encoding than the servers', by whose bytes it isn't sorted, and for an INSERT's query.
 	Gathered *Gather
 }
 

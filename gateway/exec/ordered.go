@@ -16,6 +16,8 @@ import (
 // its connection has read: its next row waits in the read buffer, and the client gets the
 // least of them. A client that is slow to read so makes the shards wait.
 
+var errSortKeys = wire.Errorf(wire.InternalError, "the keys that rows are sorted by can't be read")
+
 // sortedRows are the rows of one shard.
 type sortedRows struct {
 	at   int    // among the operation's connections: of rows that are equal, the first one's comes first
@@ -70,7 +72,7 @@ func (r *Runner) nextRow(op *Op, s *sortedRows) bool {
 				r.translateValues(c, m[5:], op.Columns)
 			}
 			if !s.take(m, op.Keys) {
-				r.fail(wire.Errorf(wire.InternalError, "the keys that the rows of shard %s are sorted by can't be read", c.Shard.Name))
+				r.fail(errSortKeys)
 				return false
 			}
 			return true

@@ -410,6 +410,11 @@ func (s *Session) emitClosePortal(st *step) error {
 		open.conn.SetOut(wire.AppendClose(open.conn.Out(), wire.Portal, open.name))
 		s.run.Add(exec.Op{Kind: exec.Close, Conn: open.conn, Hidden: true})
 	}
+	if m := st.portal.merged; m != nil {
+		if err := s.closeMerged(m); err != nil {
+			return err
+		}
+	}
 	_, name, _ := wire.DecodeClose(st.body)
 	if n, ok := st.portal.node.(*planner.Cursor); ok && n.Name != "" && n.Name == string(name) {
 		s.closed(n.Name) // the cursor itself, and not a portal with FETCH

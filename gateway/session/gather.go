@@ -470,15 +470,10 @@ func (s *Session) executeGather(st *step) error {
 	if !p.counts() {
 		limit = 0
 	}
-	if limit > 0 && p.prep.st.Writes {
-		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for a statement over several shards that locks or changes rows").
-			WithHint("Execute it without a limit.")
-		return errStatementFailed
-	}
-	if limit > 0 && slices.ContainsFunc(s.tx.prelude[p.level:], func(e entry) bool { return e.savepoint != "" }) {
-		s.pendingErr = wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported over several shards for a portal that was bound before a savepoint").
-			WithHint("Bind it after the savepoint, or execute it without a limit.")
-		return errStatementFailed
+	if limit > 0 {
+		if s.pendingErr = s.refuseLimit(p); s.pendingErr != nil {
+			return errStatementFailed
+		}
 	}
 	p.begun = true
 	s.emitSyncs(false)
@@ -498,6 +493,19 @@ func (s *Session) executeGather(st *step) error {
 	err := s.gather(g)
 	p.verb = s.run.Tag.Verb
 	return err
+}
+
+// refuseLimit refuses to execute a portal with a row limit for the first time.
+func (s *Session) refuseLimit(p *portal) *wire.Error {
+	switch {
+	case p.prep.st.Writes:
+		return wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported for a statement over several shards that locks or changes rows").
+			WithHint("Execute it without a limit.")
+	case slices.ContainsFunc(s.tx.prelude[p.level:], func(e entry) bool { return e.savepoint != "" }):
+		return wire.Errorf(wire.FeatureNotSupported, "a row limit in Execute is not supported over several shards for a portal that was bound before a savepoint").
+			WithHint("Bind it after the savepoint, or execute it without a limit.")
+	}
+	return nil
 }
 
 // portalGathering makes the gathering of a portal, without its plan, and has the session's

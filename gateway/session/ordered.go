@@ -52,19 +52,40 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 // emitOrdered has the shards run their queries, and the rows merged. shape is the client's
 // RowDescription, to be sent before the rows; nil where it isn't wanted.
 func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, columns int, shape *[]byte) *wire.Error {
+	conns, e := s.orderedConns(g, plan)
+	if e != nil {
+		return e
+	}
+	cols := s.bindOrdered(g, plan, columns, conns, gatherPortal)
+	for _, c := range conns {
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Keys: plan.Keys, Columns: cols, Shape: shape, HoldTag: g.hold, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	return nil
+}
+
+// orderedConns are the connections to the shards that have rows.
+func (s *Session) orderedConns(g *gathering, plan *planner.Ordered) ([]*pool.Conn, *wire.Error) {
 	shards, err := s.prune(plan.Pins)
 	if err != nil {
-		return asError(err)
+		return nil, asError(err)
 	}
 	var conns []*pool.Conn
 	for _, shard := range shards {
 		c, err := g.on(shard)
 		if err != nil {
-			return asError(err)
+			return nil, asError(err)
 		}
 		c.Tainted = c.Tainted || g.taints
 		conns = append(conns, c)
 	}
+	return conns, nil
+}
+
+// bindOrdered binds a portal to the shards' query, and has its columns looked at.
+func (s *Session) bindOrdered(g *gathering, plan *planner.Ordered, columns int, conns []*pool.Conn, portal string) *exec.Columns {
 	sql := plan.Query.Append(nil, g.text, g.lits, nil)
 	formats := make([]int16, columns, columns+len(plan.Keys))
 	if g.bind != nil {
@@ -78,10 +99,8 @@ func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, columns int, 
 	for _, c := range conns {
 		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
 		c.Unnamed = 0
-		s.sendBind(c, g, gatherPortal, nil, formats)
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		s.sendBind(c, g, portal, nil, formats)
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
 	}
 	var described []byte
 	cols := &exec.Columns{}
@@ -93,9 +112,7 @@ func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, columns int, 
 				WithHint("A table was changed a moment ago: try again."))
 		}
 	}})
-	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Keys: plan.Keys, Columns: cols, Shape: shape, HoldTag: g.hold, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
-	return nil
+	return cols
 }
 
 // resultFormat is the format of column i by a Bind's list of result formats, which the home
@@ -113,46 +130,53 @@ func resultFormat(formats []int16, i int) int16 {
 // executeOrdered executes a portal.
 func (s *Session) executeOrdered(st *step) error {
 	p := st.portal
-	plan := p.node.(*planner.Ordered)
 	switch {
+	case p.merged != nil, st.limit > 0 && !p.begun:
+		return s.executePortion(st)
 	case p.begun:
 		return s.executeAgain(st)
-	case st.limit > 0: // the rest of the rows has to wait for the next Execute
-		if err := s.typesOf(p.prep); err != nil {
-			s.pendingErr = err
-			return errStatementFailed
-		}
-		p.node = plan.Gathered
-		return s.executeGather(st)
 	}
 	p.begun = true
-	g, e := s.portalGathering(p)
-	if e != nil {
-		s.pendingErr = e
+	plan := p.node.(*planner.Ordered)
+	g, columns, err := s.describedPortal(p, plan)
+	if err != nil || s.run.Failed != nil {
+		return err
+	}
+	if s.pendingErr = s.emitOrdered(g, plan, columns, nil); s.pendingErr != nil {
 		return errStatementFailed
 	}
-	columns := plan.Columns
-	if columns == 0 {
-		var shape []byte
-		home, err := g.on(s.host.Home)
-		if err != nil {
-			s.pendingErr = asError(err)
-			return errStatementFailed
-		}
-		name, _, _ := bytes.Cut(p.bind, []byte{0})
-		home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, name))
-		s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &shape})
-		s.emitSyncs(false)
-		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
-			return err
-		}
-		s.parsed = s.parsed[:0]
-		columns = exec.ColumnCount(shape)
+	return nil
+}
+
+// describedPortal makes the gathering of a portal, and finds out how many columns it has. If
+// that has to be asked for, what was emitted before is run.
+func (s *Session) describedPortal(p *portal, plan *planner.Ordered) (g *gathering, columns int, err error) {
+	if g, s.pendingErr = s.portalGathering(p); s.pendingErr != nil {
+		return nil, 0, errStatementFailed
 	}
-	if e := s.emitOrdered(g, plan, columns, nil); e != nil {
-		s.pendingErr = e
-		return errStatementFailed
+	if plan.Columns > 0 {
+		return g, plan.Columns, nil
 	}
+	home, err := g.on(s.host.Home)
+	if err != nil {
+		s.pendingErr = asError(err)
+		return nil, 0, errStatementFailed
+	}
+	var shape []byte
+	name, _, _ := bytes.Cut(p.bind, []byte{0})
+	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, name))
+	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &shape})
+	err = s.runEmitted()
+	return g, exec.ColumnCount(shape), err
+}
+
+// runEmitted runs what was emitted so far.
+func (s *Session) runEmitted() error {
+	s.emitSyncs(false)
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	s.parsed = s.parsed[:0]
 	return nil
 }
 
@@ -160,4 +184,114 @@ func (s *Session) executeOrdered(st *step) error {
 // the servers have it.
 func (s *Session) comparable(n *planner.Ordered) bool {
 	return !s.asciiOnly() || !slices.ContainsFunc(n.Keys, planner.SortKey.Text)
+}
+
+// mergedPortal is a portal that is executed with row limits, as portals on the shards.
+type mergedPortal struct {
+	name    string // of the shards' portals
+	shards  []int
+	rows    *exec.Portions
+	columns *exec.Columns
+}
+
+// executePortion executes a portal up to a limit of rows, or goes on after one.
+func (s *Session) executePortion(st *step) error {
+	p := st.portal
+	if p.merged == nil {
+		if err := s.beginPortions(p); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	if s.run.Len() > 0 { // rows are written at once: answers to what came before come first
+		if err := s.runEmitted(); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	m := p.merged
+	rows := uint64(0)
+	for st.limit <= 0 || rows < uint64(st.limit) {
+		if asked, n := m.rows.Ask(st.limit); len(asked) > 0 {
+			if err := s.fetchPortions(m, asked, n); err != nil || s.run.Failed != nil {
+				return err
+			}
+			continue
+		}
+		row, e := m.rows.Next()
+		if e != nil {
+			s.pendingErr = e
+			return errStatementFailed
+		}
+		if row == nil {
+			p.merged = nil
+			s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "SELECT", Rows: rows, Counted: true}.Append(nil)})
+			return s.closeMerged(m)
+		}
+		if err := s.client.Write(row); err != nil {
+			return err
+		}
+		rows++
+	}
+	s.run.Add(exec.Op{Kind: exec.Local, Answer: wire.AppendPortalSuspended(nil)})
+	return nil
+}
+
+// beginPortions binds the portals on the shards. What was emitted before is run.
+func (s *Session) beginPortions(p *portal) error {
+	if s.pendingErr = s.refuseLimit(p); s.pendingErr != nil {
+		return errStatementFailed
+	}
+	p.begun = true
+	plan := p.node.(*planner.Ordered)
+	g, columns, err := s.describedPortal(p, plan)
+	if err != nil || s.run.Failed != nil {
+		return err
+	}
+	conns, e := s.orderedConns(g, plan)
+	if e != nil {
+		s.pendingErr = e
+		return errStatementFailed
+	}
+	m := &mergedPortal{name: gatherPortal + " " + string(g.bind.Portal), rows: exec.NewPortions(len(conns), plan.Keys)}
+	for _, c := range conns {
+		m.shards = append(m.shards, c.Shard.Index)
+	}
+	if err := s.closeMerged(m); err != nil { // what an earlier one has left open
+		return err
+	}
+	m.columns = s.bindOrdered(g, plan, columns, conns, m.name)
+	p.merged = m
+	return s.runEmitted()
+}
+
+// fetchPortions has some of the shards send their next rows.
+func (s *Session) fetchPortions(m *mergedPortal, asked []int, rows int32) error {
+	var conns []*pool.Conn
+	for _, i := range asked {
+		c, err := s.connFor(m.shards[i], false)
+		if err != nil {
+			s.pendingErr = asError(err)
+			return errStatementFailed
+		}
+		c.SetOut(wire.AppendExecute(c.Out(), m.name, rows))
+		conns = append(conns, c)
+	}
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Into: m.rows, Columns: m.columns, Rewritten: true,
+		Each: func(i int) { m.rows.Answered(i, s.run.Suspended) }})
+	return s.runEmitted()
+}
+
+// closeMerged closes the portals.
+func (s *Session) closeMerged(m *mergedPortal) error {
+	var conns []*pool.Conn
+	for _, shard := range m.shards {
+		c, err := s.connFor(shard, false)
+		if err != nil {
+			s.pendingErr = asError(err)
+			return errStatementFailed
+		}
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, m.name))
+		conns = append(conns, c)
+	}
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	return nil
 }

@@ -50,6 +50,7 @@ type portal struct {
 	verb    string        // of the tag of a Gather that was executed
 	bind    []byte        // the Bind's body, of a plan that brings rows to the gateway
 	lines   [][]byte      // of an Explain, that are yet to be sent
+	merged  *mergedPortal // an Ordered that is executed with row limits
 	open    *openPortal   // where the rest of a Gather's rows is
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
