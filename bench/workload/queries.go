@@ -74,7 +74,7 @@ var (
 	}.workload()
 
 	selectOrdered = query{
-		name: "select-ordered", about: "all accounts, by balance: sorted in one place",
+		name: "select-ordered", about: "all accounts, by balance: sorted by the shards, and merged",
 		sql: "SELECT * FROM pgbench_accounts ORDER BY abalance, aid", rows: allAccounts, ordered: true,
 		answer: func(all []account, row func(...int64)) {
 			slices.SortFunc(all, func(a, b account) int {
