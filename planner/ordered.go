@@ -150,6 +150,8 @@ func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Nod
 			if _, merged := lvl.merged[name]; v.GetColumnRef() == nil || merged && len(v.GetColumnRef().Fields) > 1 {
 				return nil, false
 			}
+		case outputName(t.GetResTarget()) == "?column?" && hasSubquery(v):
+			return nil, false // its name may be that of a star's column
 		case outputName(t.GetResTarget()) != name:
 		case found != nil && !same(found, v):
 			return nil, false // PostgreSQL says that it is ambiguous
@@ -161,6 +163,16 @@ func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Nod
 		found = x
 	}
 	return found, true
+}
+
+// hasSubquery says whether there is a subquery in an expression.
+func hasSubquery(n *pg.Node) bool {
+	found := false
+	eachMessageBelow(n, func(m protoMessage) {
+		_, is := m.Interface().(*pg.SubLink)
+		found = found || is
+	})
+	return found
 }
 
 // sortKey says in what order an expression sorts; ok is false where that isn't certain, or

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -237,6 +238,9 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 	if !whole {
 		return -1, s.nothingBound()
 	}
+	if s.keepsPortals() {
+		return -1, false
+	}
 	if shards > 1 {
 		return -1, !writes
 	}
@@ -252,6 +256,31 @@ func severalRuns(node planner.Node) bool {
 		return true
 	}
 	return false
+}
+
+// keepsPortals says whether a portal is used after another one's execution in several
+// exchanges, which outside of a block would be its end.
+func (s *Session) keepsPortals() bool {
+	last := -1 // such an execution
+	for i := range s.steps {
+		st := &s.steps[i]
+		if st.portal == nil || st.err != nil || isControl(st.portal) {
+			continue
+		}
+		again := st.typ == 'E' && last >= 0 && s.steps[last].portal == st.portal
+		if last >= 0 && !again && (st.typ == 'D' || st.typ == 'E') && s.boundBy(st.portal) < last {
+			return true
+		}
+		if st.typ == 'E' && severalRuns(st.portal.node) {
+			last = i
+		}
+	}
+	return false
+}
+
+// boundBy is the step that binds a portal, or -1.
+func (s *Session) boundBy(p *portal) int {
+	return slices.IndexFunc(s.steps, func(st step) bool { return st.typ == 'B' && st.portal == p })
 }
 
 // nothingBound says that a segment has no portal on a shard, so that it can't

@@ -142,6 +142,11 @@ func (s *Session) executeOrdered(st *step) error {
 	if err != nil || s.run.Failed != nil {
 		return err
 	}
+	if s.run.Pending() > maxBatchBytes { // a Bind of a few bytes may be for a long text
+		if err := s.runEmitted(); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
 	if s.pendingErr = s.emitOrdered(g, plan, columns, nil); s.pendingErr != nil {
 		return errStatementFailed
 	}
