@@ -73,7 +73,7 @@ func TestSchema(t *testing.T) {
 		"CREATE TABLE c (id smaller PRIMARY KEY, n int DEFAULT 3, t timestamptz DEFAULT now(), u uuid DEFAULT gen_random_uuid(), s serial, i int GENERATED ALWAYS AS IDENTITY, g int GENERATED ALWAYS AS (n + 1) STORED)",
 		"CREATE TABLE o (x int, a int, b date, primary key (a, b)) PARTITION BY RANGE (b)",
 		"CREATE TABLE o1 PARTITION OF o FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
-		"CREATE TABLE r (id int PRIMARY KEY)", "CREATE TABLE l (id int)",
+		"CREATE TABLE r (id int PRIMARY KEY)", "CREATE TABLE l (id int, c text COLLATE \"C\", p varchar COLLATE \"POSIX\", i text COLLATE \"und-x-icu\")",
 		"CREATE VIEW vc AS SELECT * FROM c", "CREATE VIEW vvc AS SELECT vc.n FROM vc JOIN r ON true",
 		"CREATE VIEW vr AS SELECT * FROM r", "CREATE VIEW vl AS SELECT * FROM l", "CREATE VIEW vrl AS SELECT r.id FROM r, l",
 		"CREATE FUNCTION reads() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM c'",
@@ -120,6 +120,11 @@ func TestSchema(t *testing.T) {
 		col := table.Columns[table.Column(name)]
 		if got := (def{col.HasDefault, col.Sequence, col.Generated, col.Default}); got != want {
 			t.Errorf("column %s: %+v, want %+v", name, got, want)
+		}
+	}
+	for _, col := range s.Table("public", "l").Columns {
+		if want := col.Name == "c" || col.Name == "p"; col.Bytewise != want {
+			t.Errorf("column %s is sorted by its bytes: %v, want %v", col.Name, col.Bytewise, want)
 		}
 	}
 }

@@ -36,8 +36,9 @@ const (
 			pg_get_expr(d.adbin, d.adrelid),
 			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
 			t.oid < 16384 AND t.typtype = 'b' AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100),
-			coalesce((SELECT CASE l.collprovider WHEN 'c' THEN l.collcollate
-				WHEN 'd' THEN (SELECT d.datcollate FROM pg_database d WHERE d.datname = current_database() AND d.datlocprovider = 'c') END IN ('C', 'POSIX')
+			coalesce((SELECT CASE l.collprovider WHEN 'b' THEN true WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
+					WHEN 'd' THEN (SELECT d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
+						FROM pg_database d WHERE d.datname = current_database()) END
 				FROM pg_collation l WHERE l.oid = a.attcollation), false)
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
