@@ -13,13 +13,14 @@ tables:
   - {name: t, key: id, group: g}
   - {name: u, key: id, group: g}
   - {name: named, key: name}
+  - {name: days, key: [id, day]}
   - {name: ref, reference: true}
 `)
 	c.serve()
 	conn := c.connect("postgres")
 	must(t, conn, "CREATE TABLE t (id bigint PRIMARY KEY, v text, n numeric(8,2))", "CREATE TABLE u (id int PRIMARY KEY, v varchar(12) CHECK (v <> 'bad'), n int)",
 		"CREATE TABLE named (name varchar(10) PRIMARY KEY, n int)", "CREATE TABLE ref (id int PRIMARY KEY, v text)", "CREATE TABLE plain (id serial, v text)",
-		"CREATE TYPE mood AS ENUM ('good', 'bad')")
+		"CREATE TABLE days (id int, day date, n int)", "CREATE TYPE mood AS ENUM ('good', 'bad')")
 	if _, err := conn.PgConn().CopyFrom(t.Context(), numbers(5000), "COPY u (id) FROM STDIN"); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +53,10 @@ tables:
 	insert("INSERT INTO u AS o (id, v, n) SELECT id - 5000, v, 1 FROM t WHERE id > 5000 ON CONFLICT (id) DO UPDATE SET n = coalesce(o.n, 0) + excluded.n", 5000)
 	total("SELECT count(*) FROM u WHERE n = 1 AND id <= 5000", 5000)
 	insert("INSERT INTO named SELECT v, count(*) FROM t GROUP BY v", 5000)
+	insert("INSERT INTO days SELECT i, DATE '2024-01-01' + i FROM generate_series(1, 20) i", 20)
+	for i := range 9 {
+		insert(sqlf("UPDATE days SET n = 1 WHERE id = %d AND day = '2024-01-0%d'", i, i+1), int64(min(i, 1)))
+	}
 	insert("INSERT INTO ref SELECT id, v FROM t WHERE id <= 1000", 1000)
 	total("SELECT count(*) FROM ref", 3000)
 	total("SELECT sum(id)::bigint FROM ref", 3*500500)

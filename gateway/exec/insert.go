@@ -175,7 +175,7 @@ func (r *Selected) Slots(v *Values, hash func(t shardmap.KeyType, typmod int32, 
 	hashes := make([]uint64, r.count)
 	for i, k := range r.Plan.Keys {
 		add := func(row int, h uint64) {
-			if i > 0 {
+			if len(r.Plan.Keys) > 1 {
 				h = shardmap.Combine(hashes[row], h)
 			}
 			hashes[row] = h
