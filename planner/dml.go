@@ -67,14 +67,10 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		}
 		return a.changeElsewhere(n, e, r)
 	}
-	var moved *Pin
-	if assigned := a.assignedKey(assign, e.table); len(assigned) > 0 {
-		moved = a.movedKey(e.table, assign)
+	if a.changesKey(assign, e) {
+		return a.changeKey(n.GetUpdateStmt(), e)
 	}
-	node := a.pinnedOr(func() (Node, *leaf, *Refusal) {
-		if moved != nil {
-			return nil, nil, keyChange(e.table)
-		}
+	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
 		why := a.broadcasts(with, from, e.leaf)
 		if why == nil {
 			return &Broadcast{Merge: Concat}, e.leaf, nil
@@ -82,13 +78,6 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		node, why := a.gatherChange(n, e, why)
 		return node, nil, why
 	})
-	if r, ok := node.(*Route); ok {
-		r.KeyChange = moved
-		if moved != nil && spreads(r.Pins) {
-			refuse(keyChange(e.table))
-		}
-	}
-	return node
 }
 
 // broadcasts says why a change can't be done by each shard for itself.
@@ -100,11 +89,6 @@ func (a *analysis) broadcasts(with *pg.WithClause, from []*pg.Node, target *leaf
 		return r
 	}
 	return a.multi()
-}
-
-func keyChange(t *Table) *Refusal {
-	return &Refusal{Code: "0A000", Message: "the key of a row of " + t.String() + " can't be changed by UPDATE yet unless the new key is in the same slot",
-		Hint: "Delete the row and insert it with the new key, in one transaction."}
 }
 
 func (a *analysis) spanningLocal(name string) *Refusal {
@@ -132,7 +116,7 @@ func (a *analysis) assigned(assign []*pg.Node, t *Table) {
 		case c.HasDefault && c.Default == Stable:
 			a.clock = "the default of column \"" + c.Name + "\""
 		case slices.Contains(t.keyColumns(), i):
-			refuse(keyChange(t))
+			refuse(keyChange(t, "to its default"))
 		}
 	}
 }
@@ -147,30 +131,6 @@ func (a *analysis) assignedKey(assign []*pg.Node, t *Table) []string {
 		}
 	}
 	return names
-}
-
-// movedKey reads the new key of an UPDATE that assigns it. All of the key's
-// columns must be assigned constants or parameters.
-func (a *analysis) movedKey(t *Table, assign []*pg.Node) *Pin {
-	values := make([]Value, len(t.Key.Columns))
-	found := 0
-	for _, n := range assign {
-		rt := n.GetResTarget()
-		i := slices.Index(t.Key.Columns, t.Column(rt.Name))
-		if i < 0 {
-			continue
-		}
-		v, ok := a.value(rt.Val, familyOf(t.Key.Types[i]))
-		if !ok || v.Source == IsNull || len(rt.Indirection) > 0 || !a.certain(factPin{keys: []Value{v}}, familyOf(t.Key.Types[i])) {
-			refuse(keyChange(t))
-		}
-		values[i] = v
-		found++
-	}
-	if found != len(values) {
-		refuse(keyChange(t))
-	}
-	return &Pin{Table: t, Types: t.Key.Types, Keys: [][]Value{values}, Stores: true}
 }
 
 // referenceWrite plans a change of a reference table: the same on every shard.
@@ -286,7 +246,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 		refuse(nullKey(t))
 	}
 	if oc := ins.OnConflictClause; oc != nil && len(a.assignedKey(oc.TargetList, t)) > 0 {
-		refuse(keyChange(t))
+		refuse(keyChange(t, "by ON CONFLICT DO UPDATE"))
 	}
 	a.stored(ins, sel, t)
 	return a.splitRows(ins, sel, t)

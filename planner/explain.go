@@ -76,8 +76,13 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	}
 	switch n := x.Of.Node.(type) {
 	case *Route:
-		if _, ok := n.Else.(*InsertSelect); ok {
+		switch n.Else.(type) {
+		case *InsertSelect:
 			n.Else, n.Refusal = nil, explainInsert()
+		case *Move:
+			if x.Analyze {
+				n.Else, n.Refusal = nil, explainMove()
+			}
 		}
 		if n.Place == Pinned {
 			return st
@@ -86,7 +91,10 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		if x.Analyze && x.Of.Cursor == "" {
 			st.SchemaChange, st.HoldsSession, st.TempTable = x.Of.SchemaChange, x.Of.HoldsSession, x.Of.TempTable
 		}
-	case *Scatter, *Ordered, *Gather, *Broadcast, *Split:
+	case *Scatter, *Ordered, *Gather, *Broadcast, *Split, *Move:
+		if _, ok := n.(*Move); ok && x.Analyze {
+			refuse(explainMove())
+		}
 		if x.Format == ExplainOther {
 			refuse(ExplainFormatRefusal())
 		}
@@ -105,6 +113,10 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 
 func explainInsert() *Refusal {
 	return unsupported("EXPLAIN of an INSERT or MERGE that inserts rows which have to be brought together is not supported yet", "Explain its query.")
+}
+
+func explainMove() *Refusal {
+	return unsupported("EXPLAIN ANALYZE of an UPDATE that may move rows to other shards is not supported yet", "Leave ANALYZE out.")
 }
 
 // ExplainFormatRefusal refuses a format for a statement over several shards.

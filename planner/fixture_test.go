@@ -67,6 +67,11 @@ func (t *Table) view(definition string, flags ...string) *Table {
 	return t.kinded('v')
 }
 
+func (t *Table) fixed(why string) *Table {
+	t.Fixed = why
+	return t
+}
+
 func (t *Table) kinded(kind byte) *Table {
 	t.Kind = kind
 	return t
@@ -87,6 +92,7 @@ func fixtureTables() []*Table {
 		fixtureTable("customers", Sharded, "id int8, name text, country text, balance numeric, since date").keyed("customers", "id"),
 		fixtureTable("orders", Sharded, "customer_id int4, id int8, country text, total numeric, note text, at timestamptz now, tag uuid random").keyed("customers", "customer_id"),
 		fixtureTable("tickets", Sharded, "customer_id int8, n int8 serial, note text, double int8 generated").keyed("customers", "customer_id"),
+		fixtureTable("guests", Sharded, "id int8, name text").keyed("customers", "id").fixed("the trigger t"),
 		// The group "accounts".
 		fixtureTable("accounts", Sharded, "code text, owner text, nick text nocase, amount int8, stamp text bytes").keyed("accounts", "code"),
 		fixtureTable("transfers", Sharded, "code varchar, amount int8, at timestamptz").keyed("accounts", "code"),

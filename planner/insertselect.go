@@ -93,7 +93,7 @@ func (a *analysis) insertQuery(ins *pg.InsertStmt, t *Table, tail insertTail) No
 	}
 	if oc := ins.OnConflictClause; oc != nil {
 		if len(a.assignedKey(oc.TargetList, t)) > 0 {
-			refuse(keyChange(t))
+			refuse(keyChange(t, "by ON CONFLICT DO UPDATE"))
 		}
 	}
 	a.leaves = slices.DeleteFunc(a.leaves, func(l *leaf) bool { return l == tail.target })

@@ -63,7 +63,7 @@ func spans(n Node) bool {
 	switch n := n.(type) {
 	case *Route:
 		return n.Else != nil
-	case *Scatter, *Ordered, *Broadcast, *Split, *Gather, *InsertSelect:
+	case *Scatter, *Ordered, *Broadcast, *Split, *Gather, *InsertSelect, *Move:
 		return true
 	case *CreateAs:
 		return spans(n.Query.Node)

@@ -119,7 +119,7 @@ func (a *analysis) mergeTree(m *merging) {
 		if t := m.target.table; t != nil && w.CommandType == pg.CmdType_CMD_UPDATE {
 			a.assigned(w.TargetList, t)
 			if t.Distribution == Sharded && a.env.Shards > 1 && len(a.assignedKey(w.TargetList, t)) > 0 {
-				refuse(keyChange(t))
+				refuse(keyChange(t, "by MERGE"))
 			}
 		}
 	}

@@ -50,7 +50,7 @@ type Statement struct {
 }
 
 // Node is one of the kinds of plan: Route, Scatter, Ordered, Gather, Split, Broadcast,
-// InsertSelect, CreateAs, CopyIn, CopyOut, Cursor, Explain or Control.
+// InsertSelect, CreateAs, Move, CopyIn, CopyOut, Cursor, Explain or Control.
 type Node interface{ kind() string }
 
 // Place says which shard a Route goes to when no key decides it.
@@ -73,8 +73,8 @@ type Route struct {
 	Pins    []Pin
 	Else    Node
 	Refusal *Refusal
-	// KeyChange is a new key that the row is given: it must be in the slot of
-	// the pins.
+	// KeyChange is a new key that the row is given. If it isn't on the shard of the
+	// pins, Else is the plan.
 	KeyChange *Pin
 }
 

@@ -108,6 +108,8 @@ func (r *renderer) node(n Node) {
 			q.node(n.Query.Node)
 			r.WriteString(q.String())
 		})
+	case *Move:
+		r.move(n)
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {
@@ -135,7 +137,7 @@ func (r *renderer) route(n *Route) {
 	r.below(func() {
 		r.pins(n.Pins)
 		if n.KeyChange != nil {
-			r.line("new key in the same slot: %s", n.KeyChange)
+			r.line("new key on the same shard: %s", n.KeyChange)
 		}
 		if n.Else != nil {
 			r.line("else")

@@ -106,6 +106,9 @@ type Table struct {
 	Key          *Key // of a sharded table
 	Columns      []Column
 	View         *View // of a view over sharded tables
+	// Fixed is what makes it another thing to delete a row and to insert it with a new
+	// key than to update it ("the trigger ..."), or "".
+	Fixed string
 }
 
 func (t *Table) String() string {

@@ -63,6 +63,16 @@ const (
 					JOIN pg_class t ON p.refclassid = 'pg_class'::regclass AND t.oid = p.refobjid
 					WHERE w.ev_class = c.oid AND t.relrowsecurity)
 		FROM pg_class c WHERE c.oid = ANY ('{%s}')`
+	// fixedSQL lists what makes it another thing to delete a row of a table and to insert
+	// it anew than to update it: foreign keys whose actions differ or change rows, triggers
+	// that may change or keep the row, and row level security. AFTER triggers see a
+	// DELETE and an INSERT, as they do when PostgreSQL moves a row to another partition.
+	fixedSQL = `SELECT f.confrelid, format('the foreign key "%s" of %s', f.conname, f.conrelid::regclass) FROM pg_constraint f
+			WHERE f.contype = 'f' AND NOT (f.confdeltype = f.confupdtype AND f.confdeltype IN ('a', 'r'))
+		UNION ALL SELECT t.tgrelid, format('the trigger "%s"', t.tgname) FROM pg_trigger t
+			WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 3 = 3
+		UNION ALL SELECT c.oid, 'its row level security' FROM pg_class c WHERE c.relrowsecurity
+		ORDER BY 1, 2`
 	// functionsSQL lists functions by name, with the source of the user's own.
 	functionsSQL = `SELECT f.proname, max(CASE f.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
 			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.proretset), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
@@ -104,6 +114,9 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 		c.distribute(rels, rels[oid], 0)
 	}
 	if err := loadViews(home, rels, order); err != nil {
+		return nil, err
+	}
+	if err := loadFixed(home, rels); err != nil {
 		return nil, err
 	}
 	var tables []*planner.Table
@@ -180,6 +193,26 @@ func loadViews(home *pool.Conn, rels map[uint32]*relation, order []uint32) error
 	}
 	for _, row := range res.Rows {
 		rels[number(row[0])].View = &planner.View{Definition: string(row[1]), Barrier: isTrue(row[2]), OwnersRows: isTrue(row[3])}
+	}
+	return nil
+}
+
+// loadFixed reads what keeps the rows of tables where they are. A partition's is its
+// table's as well.
+func loadFixed(home *pool.Conn, rels map[uint32]*relation) error {
+	res, err := home.QueryTimeout(fixedSQL, timeout)
+	if err != nil {
+		return fmt.Errorf("reading what keeps rows in place: %w", err)
+	}
+	for _, row := range res.Rows {
+		r := rels[number(row[0])]
+		for range maxNesting {
+			if r == nil || r.Fixed != "" {
+				break
+			}
+			r.Fixed = string(row[1])
+			r = rels[r.parent]
+		}
 	}
 	return nil
 }

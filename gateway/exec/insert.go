@@ -13,10 +13,14 @@ import (
 	"github.com/shardgate/shardgate/wire"
 )
 
-// Selected are the rows of the query of a planner.InsertSelect or CreateAs, in memory.
-// A Sink.
+// Selected are the rows of the query of a planner.InsertSelect or CreateAs.
 type Selected struct {
+	Rows
 	Plan *planner.InsertSelect // nil of a CreateAs
+}
+
+// Rows are rows in memory that are to be brought to their shards. A Sink.
+type Rows struct {
 	// LimitBytes bounds the rows.
 	LimitBytes int64
 
@@ -27,13 +31,13 @@ type Selected struct {
 }
 
 // Columns is a Sink's.
-func (r *Selected) Columns(names []string, oids []uint32) { r.names, r.types = names, oids }
+func (r *Rows) Columns(names []string, oids []uint32) { r.names, r.types = names, oids }
 
 // Row is a Sink's.
-func (r *Selected) Row(body []byte) *wire.Error {
+func (r *Rows) Row(body []byte) *wire.Error {
 	if int64(len(r.rows)+len(body)) > r.LimitBytes {
-		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement inserts are more than %d bytes", r.LimitBytes).
-			WithHint("Make limits.gather_bytes larger, or insert the rows by several statements.")
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement brings to their shards are more than %d bytes", r.LimitBytes).
+			WithHint("Make limits.gather_bytes larger, or do the work by several statements.")
 	}
 	r.rows = append(r.rows, body...)
 	r.count++
@@ -41,7 +45,7 @@ func (r *Selected) Row(body []byte) *wire.Error {
 }
 
 // AddUp makes one row of rows of bigints, the sums.
-func (r *Selected) AddUp() *wire.Error {
+func (r *Rows) AddUp() *wire.Error {
 	sums := make([]int64, len(r.types))
 	for row := r.rows; len(row) > 0; {
 		row = row[2:]
@@ -95,7 +99,7 @@ func (r *Selected) constant(column int) bool {
 }
 
 // each calls f for the values of a column, nil for NULL.
-func (r *Selected) each(column int, f func(row int, value []byte)) {
+func (r *Rows) each(column int, f func(row int, value []byte)) {
 	rows := r.rows
 	for i := range r.count {
 		rows = rows[2:]
@@ -127,7 +131,7 @@ func (r *Selected) Arrays(n int, of func(row int) int) [][][]byte {
 }
 
 // arrays writes arrays as array_recv in PostgreSQL's arrayfuncs.c reads them.
-func (r *Selected) arrays(columns []int, n int, of func(row int) int) [][][]byte {
+func (r *Rows) arrays(columns []int, n int, of func(row int) int) [][][]byte {
 	const head = 20 // dimensions, whether there are NULLs, type, length, lower bound
 	out := make([][][]byte, n)
 	counts := make([]uint32, n)
@@ -169,18 +173,19 @@ func (r *Selected) arrays(columns []int, n int, of func(row int) int) [][][]byte
 	return out
 }
 
-// Slots computes the slot of each row. hash asks a shard for the hashes of the values
-// in an array, stored as a type with a modifier. null says that a row has no key.
-func (r *Selected) Slots(v *Values, hash func(t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error)) (slots []shardmap.Slot, null bool, err *wire.Error) {
+// Slots computes the slot of each row in a table, whose key is in these columns. hash
+// asks a shard for the hashes of the values in an array, stored as a type with a
+// modifier. null says that a row has no key.
+func (r *Rows) Slots(table *planner.Table, keys []planner.InsertKey, v *Values, hash func(t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error)) (slots []shardmap.Slot, null bool, err *wire.Error) {
 	hashes := make([]uint64, r.count)
-	for i, k := range r.Plan.Keys {
+	for i, k := range keys {
 		add := func(row int, h uint64) {
-			if len(r.Plan.Keys) > 1 {
+			if len(keys) > 1 {
 				h = shardmap.Combine(hashes[row], h)
 			}
 			hashes[row] = h
 		}
-		typmod := r.Plan.Table.KeyTypmod(i)
+		typmod := table.KeyTypmod(i)
 		if k.Value != nil {
 			h, isNull, err := v.hash(k.Type, typmod, *k.Value)
 			if err != nil {
@@ -226,7 +231,7 @@ func (r *Selected) Slots(v *Values, hash func(t shardmap.KeyType, typmod int32, 
 
 // hashed says whether the values of a key's column can be hashed here: they are
 // stored as they are.
-func (r *Selected) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
+func (r *Rows) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
 	if textual(k.Type) && (typmod >= 0 || v.ASCIIOnly) {
 		return false
 	}
@@ -318,7 +323,7 @@ func (r *Selected) CopyTo(c *pool.Conn, table string) *wire.Error {
 }
 
 // Count is the number of rows.
-func (r *Selected) Count() int { return r.count }
+func (r *Rows) Count() int { return r.count }
 
 // keepMessage copies the message at the head of c's input.
 func keepMessage(c *pool.Conn, typ byte) ([]byte, error) {

@@ -83,7 +83,7 @@ func readsHome(node planner.Node) bool {
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
 		return n.Inside == planner.Always || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
-	case *planner.InsertSelect, *planner.CreateAs:
+	case *planner.InsertSelect, *planner.CreateAs, *planner.Move:
 		return true
 	}
 	return false
@@ -107,7 +107,7 @@ func (s *Session) emitBind(st *step) error {
 	}
 	later := changes(p.node) // what is bound is not executed
 	switch p.node.(type) {
-	case *planner.InsertSelect, *planner.CreateAs:
+	case *planner.InsertSelect, *planner.CreateAs, *planner.Move:
 		later = true
 	}
 	var conns []*pool.Conn
@@ -279,6 +279,8 @@ func (s *Session) emitExecute(st *step) error {
 		return s.executeInsert(st)
 	case *planner.CreateAs:
 		return s.executeCreate(st)
+	case *planner.Move:
+		return s.executeMove(st)
 	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {

@@ -62,6 +62,8 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 	node, shards, err := s.place(x.Of.Node)
 	if o, ok := node.(*planner.Ordered); ok && err == nil {
 		shards, err = s.prune(o.Pins)
+	} else if m, ok := node.(*planner.Move); ok && err == nil {
+		shards, err = s.prune(m.Pins)
 	}
 	if err != nil {
 		s.failGather(asError(err))
@@ -136,7 +138,8 @@ func (s *Session) explainOnShards(x *explaining) error {
 		}
 	}
 	ordered, _ := x.node.(*planner.Ordered)
-	if ordered != nil {
+	move, _ := x.node.(*planner.Move)
+	if ordered != nil || move != nil {
 		if err := s.parseWhole(x); err != nil || s.run.Failed != nil {
 			return err
 		}
@@ -150,10 +153,12 @@ func (s *Session) explainOnShards(x *explaining) error {
 			} else if split != nil && len(x.direct.shards) > 1 {
 				sql, pick := exec.SplitText([]byte(x.Head), split, &s.values, s.rowsOf(at), nil)
 				s.sendPicked(c, &x.gathering, sql, pick)
+			} else if move != nil {
+				s.sendPart(c, &x.gathering, move.Rows.Append([]byte(x.Head), x.text, x.lits, nil), nil)
 			} else {
 				s.sendPart(c, &x.gathering, x.whole, nil)
 			}
-			s.explainTask(c, &x.direct.tasks[at], split != nil || ordered != nil, "")
+			s.explainTask(c, &x.direct.tasks[at], split != nil || ordered != nil || move != nil, "")
 			at++
 		}
 		s.syncUsed(&x.gathering)

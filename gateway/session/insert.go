@@ -30,7 +30,7 @@ type inserting struct {
 // The error is one of the client's connection; another is told to the client, and in
 // s.run.Failed.
 func (s *Session) insert(in *inserting) error {
-	in.rows = &exec.Selected{Plan: in.plan, LimitBytes: s.host.GatherBytes}
+	in.rows = &exec.Selected{Plan: in.plan, Rows: exec.Rows{LimitBytes: s.host.GatherBytes}}
 	q := in.query
 	q.text, q.lits = in.plan.QueryText(in.text, in.lits)
 	q.into = in.rows
@@ -156,7 +156,7 @@ func (s *Session) targets(in *inserting) (shards []int, of []int, e *wire.Error)
 	}
 	v := &s.values
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = in.text, in.lits, in.query.bind, s.asciiOnly()
-	slots, null, e := in.rows.Slots(v, s.hashesByShard)
+	slots, null, e := in.rows.Slots(t, in.plan.Keys, v, s.hashesByShard)
 	switch {
 	case e == nil && null && in.plan.Merges && !t.KeyNullable():
 		// It matches nothing, and if it is not left out, it is no shard's to store.
@@ -300,6 +300,15 @@ func (s *Session) storing(st *planner.Statement, text []byte, lits []sqltext.Lit
 
 // executeInsert executes a portal.
 func (s *Session) executeInsert(st *step) error {
+	return s.executeRows(st, "INSERT", func(query *gathering) error {
+		p := st.portal
+		return s.insert(&inserting{plan: p.node.(*planner.InsertSelect), text: p.prep.text, lits: p.prep.lits, conn: s.connFor, query: query})
+	})
+}
+
+// executeRows executes a portal of a statement that brings rows to their shards, and
+// gives all that it returns at once. verb is the one of its CommandComplete.
+func (s *Session) executeRows(st *step, verb string, run func(*gathering) error) error {
 	p := st.portal
 	switch {
 	case st.limit > 0 && p.returnsRows():
@@ -307,7 +316,7 @@ func (s *Session) executeInsert(st *step) error {
 			WithHint("Execute it without a limit.")
 		return errStatementFailed
 	case p.begun && p.returnsRows():
-		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "INSERT", Counted: true}.Append(nil)})
+		s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: verb, Counted: true}.Append(nil)})
 		return nil
 	case p.begun:
 		name, _, _ := wire.DecodeExecute(st.body)
@@ -318,7 +327,7 @@ func (s *Session) executeInsert(st *step) error {
 	if err != nil || query == nil {
 		return err
 	}
-	return s.insert(&inserting{plan: p.node.(*planner.InsertSelect), text: p.prep.text, lits: p.prep.lits, conn: s.connFor, query: query})
+	return run(query)
 }
 
 // begun begins the execution of a portal whose rows come to the gateway: what was

@@ -394,8 +394,12 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	case *planner.Explain:
 		return s.explainQuery(n, text, lits, hold)
 	}
-	if n, ok := node.(*planner.InsertSelect); ok {
+	switch n := node.(type) {
+	case *planner.InsertSelect:
 		err := s.insertQuery(n, st, text, lits, hold)
+		return s.run.Tag, err
+	case *planner.Move:
+		err := s.moveQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
 	}
 	if n, ok := node.(*planner.CreateAs); ok {

@@ -103,7 +103,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, s.allShards(), nil
 	case *planner.Ordered:
 		return s.placeOrdered(n)
-	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs:
+	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs, *planner.Move:
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)
@@ -224,8 +224,10 @@ func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
 		shard = s.host.Home
 	}
 	if n.KeyChange != nil {
-		if err := s.sameSlot(n); err != nil {
+		if stays, err := s.keyStays(n, shard); err != nil {
 			return n, nil, err
+		} else if !stays {
+			return s.elsewhere(n)
 		}
 	}
 	return n, s.onShard(shard), nil
@@ -248,27 +250,16 @@ func (s *Session) elsewhere(n *planner.Route) (planner.Node, []int, error) {
 	return s.place(n.Else)
 }
 
-// sameSlot checks that a new key stays in the slot of the old one.
-func (s *Session) sameSlot(n *planner.Route) error {
-	next, null, err := s.values.Slot(n.KeyChange, n.KeyChange.Keys[0])
+// keyStays says whether a new key belongs to the shard of the old one.
+func (s *Session) keyStays(n *planner.Route, shard int) (bool, error) {
+	slot, null, err := s.values.Slot(n.KeyChange, n.KeyChange.Keys[0])
+	if err == nil && null {
+		err = nullKeyError(n.KeyChange.Table)
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if null {
-		return nullKeyError(n.KeyChange.Table)
-	}
-	set, err := s.values.Slots(&n.Pins[0], s.slots)
-	s.slots = set.Slots
-	if err != nil {
-		return err
-	}
-	for _, slot := range set.Slots {
-		if slot != next {
-			return wire.Errorf(wire.FeatureNotSupported, "the key of a row of %s can't be changed by UPDATE yet unless the new key is in the same slot", n.KeyChange.Table.String()).
-				WithHint("Delete the row and insert it with the new key, in one transaction.")
-		}
-	}
-	return nil
+	return s.snap.ShardOf(slot) == shard, nil
 }
 
 // placeSplit finds each row's shard. The shards are listed by their first row.
