@@ -54,9 +54,13 @@ type analysis struct {
 	outerAgg     bool   // an aggregate in a subquery may belong to the query around it
 	dated        []int  // literals that are read as a date or a time
 	locks        []*pg.LockingClause
-	textSpecific bool   // the plan depends on a literal's value
-	mixed        bool   // a view over reference and local tables is used
-	nestedDML    string // a data-modifying CTE
+	textSpecific bool                // the plan depends on a literal's value
+	mixed        bool                // a view over reference and local tables is used
+	nestedDML    string              // a data-modifying CTE that is not one of items
+	items        map[string]*changed // of WITH, that change rows
+	changing     *changed            // the one that the walk is in
+	withLeaves   int                 // uses of tables by the items of an INSERT's WITH, if those but change rows
+	withRefs     int
 	params       int
 	paramNodes   map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
 	paramCount   map[int]int             // occurrences of $n
@@ -70,6 +74,13 @@ type leaf struct {
 	rte   *rte
 	facts *facts
 	level *level
+	// Of statements with items of WITH that change rows; see changed. used is, for the
+	// table changed, what holds where the item is read. to is the use that it is to be
+	// aligned with, for one in an item; nil for the others.
+	used *facts
+	to   *leaf
+	// stores says that rows with the keys of its facts are inserted.
+	stores bool
 }
 
 // refuse stops the planning of the statement. It is recovered by Plan.
@@ -150,6 +161,7 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	if rv.Schemaname == "" {
 		if out, ok := lvl.cte(rv.Relname); ok {
 			e.see(out, rv.GetAlias().GetColnames())
+			a.returns(e, rv)
 			return e
 		}
 	}
@@ -324,13 +336,18 @@ func (a *analysis) with(w *pg.WithClause, lvl *level) {
 	}
 	for _, c := range w.Ctes {
 		cte := c.GetCommonTableExpr()
+		if a.items[cte.Ctename] != nil {
+			a.nestedDML = "WITH" // a name for two things
+		}
 		// A CTE sees the levels around the query, not the query's FROM.
 		inner := &level{parent: lvl.parent, ctes: lvl.ctes}
 		if sel := cte.Ctequery.GetSelectStmt(); sel != nil {
 			in := a.query(sel, inner, nil)
 			lvl.ctes[cte.Ctename] = a.outputsOf(cte, w, in)
 		} else {
-			a.nested(cte.Ctequery)
+			if w.Recursive || !a.changesRows(cte, inner) {
+				a.nested(cte.Ctequery)
+			}
 			lvl.ctes[cte.Ctename] = outputs{}
 		}
 		if cte.SearchClause != nil || cte.CycleClause != nil {

@@ -40,6 +40,9 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 	if r := a.notGathered(); r != nil {
 		return nil, r
 	}
+	if len(a.items) > 0 {
+		return nil, why
+	}
 	if len(a.locks) > 0 {
 		return nil, unsupported("FOR UPDATE or SHARE in a statement that changes rows by others, which have to be brought together, is not supported yet",
 			"Leave it out, or lock the rows by a statement of their own before.")

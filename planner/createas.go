@@ -162,6 +162,9 @@ func (a *analysis) createAs(rv *pg.RangeVar, out *CreateAs) Node {
 	}
 	a.uncertain = a.uncertain || out.Query.NeedsParamTypes
 	a.textSpecific = a.textSpecific || out.Query.TextSpecific
+	if out.Query.Returning {
+		refuse(nestedDML())
+	}
 	switch out.Query.Node.(type) {
 	case *Route, *Scatter, *Gather:
 	default:

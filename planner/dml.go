@@ -73,6 +73,9 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
 		why := a.broadcasts(with, from, e.leaf)
 		if why == nil {
+			why = a.inserted()
+		}
+		if why == nil {
 			return &Broadcast{Merge: Concat}, e.leaf, nil
 		}
 		node, why := a.gatherChange(n, e, why)
@@ -188,22 +191,13 @@ func (a *analysis) insert(n *pg.Node) Node {
 	ins := n.GetInsertStmt()
 	lvl := &level{}
 	a.with(ins.WithClause, lvl)
+	if len(a.items) > 0 && !a.inCTE(ins.WithClause) {
+		a.withLeaves, a.withRefs = len(a.leaves), len(a.refs)
+	}
 	e := a.target(ins.Relation, lvl)
 	sel := ins.SelectStmt.GetSelectStmt()
 	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
-	if oc := ins.OnConflictClause; oc != nil {
-		excluded := &rte{name: "excluded"}
-		up := &level{parent: nil, rtes: []*rte{e, excluded}, ctes: lvl.ctes}
-		if oc.Infer != nil {
-			a.exprs(oc.Infer.IndexElems, up, nil)
-			a.expr(oc.Infer.WhereClause, up, nil)
-		}
-		a.exprs(oc.TargetList, up, nil)
-		a.expr(oc.WhereClause, up, nil)
-		if e.table != nil {
-			a.assigned(oc.TargetList, e.table)
-		}
-	}
+	a.onConflict(ins.OnConflictClause, e, lvl)
 	a.exprs(ins.ReturningList, lvl, nil)
 	tail := a.tailOf(e)
 	if sel != nil {
@@ -238,7 +232,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 	if r := a.spanning(); r != nil {
 		refuse(r)
 	}
-	if len(a.leaves) > 1 || len(a.refs) > 0 {
+	if len(a.leaves)-a.withLeaves > 1 || len(a.refs)-a.withRefs > 0 {
 		refuse(unsupported("an INSERT into a sharded table with a subquery over distributed tables is not supported yet",
 			"Read the rows first, and insert them with VALUES."))
 	}
@@ -249,7 +243,25 @@ func (a *analysis) insert(n *pg.Node) Node {
 		refuse(keyChange(t, "by ON CONFLICT DO UPDATE"))
 	}
 	a.stored(ins, sel, t)
-	return a.splitRows(ins, sel, t)
+	return a.besideItems(a.splitRows(ins, sel, t))
+}
+
+// onConflict analyses ON CONFLICT.
+func (a *analysis) onConflict(oc *pg.OnConflictClause, e *rte, lvl *level) {
+	if oc == nil {
+		return
+	}
+	excluded := &rte{name: "excluded"}
+	up := &level{parent: nil, rtes: []*rte{e, excluded}, ctes: lvl.ctes}
+	if oc.Infer != nil {
+		a.exprs(oc.Infer.IndexElems, up, nil)
+		a.expr(oc.Infer.WhereClause, up, nil)
+	}
+	a.exprs(oc.TargetList, up, nil)
+	a.expr(oc.WhereClause, up, nil)
+	if e.table != nil {
+		a.assigned(oc.TargetList, e.table)
+	}
 }
 
 // stored looks at the constants that an INSERT stores.
@@ -274,6 +286,15 @@ func nullKey(t *Table) *Refusal {
 // splitRows plans INSERT ... VALUES into a sharded table.
 func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) Node {
 	a.sequences(ins, t)
+	keys := a.rowKeys(ins, sel, t)
+	if len(keys) == 1 {
+		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys, Stores: true}}}
+	}
+	return a.pinnedRows(ins, t, keys)
+}
+
+// rowKeys are the keys of the rows of an INSERT ... VALUES.
+func (a *analysis) rowKeys(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) [][]Value {
 	names := insertColumns(ins, t)
 	at := make([]int, len(t.Key.Columns)) // the key's columns in a row
 	for i, n := range t.Key.Columns {
@@ -309,10 +330,7 @@ func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) N
 			keys[r] = append(keys[r], v)
 		}
 	}
-	if len(keys) == 1 {
-		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys, Stores: true}}}
-	}
-	return a.pinnedRows(ins, t, keys)
+	return keys
 }
 
 // pinnedRows makes the Split of several rows.

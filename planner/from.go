@@ -209,6 +209,9 @@ func (a *analysis) spread(t *joinTree, lvl *level, f *facts) {
 		if t.rte.leaf != nil {
 			t.rte.leaf.facts = f
 		}
+		if t.rte.changed != nil {
+			t.rte.changed.holds(f)
+		}
 		a.exprs(t.exprs, t.sees, nil)
 	}
 }

@@ -63,6 +63,8 @@ type Part struct {
 	// KeyIn says that the rows' key is among the values of a column of After, which
 	// prunes the shards; nil if nothing does.
 	KeyIn *KeyIn
+	// Changes says that the query changes rows, and can be run but once.
+	Changes bool
 	// Table is the relation that is read, for messages.
 	Table string
 }
@@ -74,6 +76,11 @@ type KeyIn struct {
 }
 
 func (*Gather) kind() string { return "Gather" }
+
+// Changes says whether a part changes rows.
+func (g *Gather) Changes() bool {
+	return slices.ContainsFunc(g.Parts, func(p Part) bool { return p.Changes })
+}
 
 // use is one use of a relation in a statement.
 type use struct {
@@ -135,6 +142,9 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 // plan puts the plan together; nil where the statement's text can't be divided so.
 func (g *gatherer) plan(n *pg.Node) *Gather {
 	a := g.a
+	if g.refusal = g.changedPart(); g.refusal != nil {
+		return nil
+	}
 	g.edits = g.dropSchemas(g.edits, n)
 	g.semiJoins()
 	g.lockTables()
@@ -305,7 +315,7 @@ func (a *analysis) notGathered() *Refusal {
 	case a.expansion != nil && a.expansion.notGathered != nil:
 		return a.expansion.notGathered
 	case a.nestedDML != "":
-		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
+		return nestedDML()
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
 	case a.home != "":

@@ -71,7 +71,7 @@ type insertTail struct {
 // tailOf notes what the analysis has found before it comes to an INSERT's query.
 func (a *analysis) tailOf(e *rte) insertTail {
 	t := insertTail{target: e.leaf, volatile: a.volatile}
-	leaves, refs := len(a.leaves), len(a.refs)
+	leaves, refs := len(a.leaves)-a.withLeaves, len(a.refs)-a.withRefs
 	switch {
 	case e.leaf != nil:
 		leaves--
@@ -114,11 +114,14 @@ func (a *analysis) insertQuery(ins *pg.InsertStmt, t *Table, tail insertTail) No
 		if r == nil {
 			r = a.multi()
 		}
-		if r != nil || merge != Concat || ins.WithClause != nil {
+		if r != nil || merge != Concat || ins.WithClause != nil && (len(a.items) == 0 || a.inCTE(ins.WithClause)) {
 			node, r := a.insertRows(ins, t, tail)
 			return node, nil, r
 		}
 		if r := ownDefaults(t, names); r != nil {
+			return nil, nil, r
+		}
+		if r := a.inserted(); r != nil {
 			return nil, nil, r
 		}
 		return &Broadcast{Merge: Concat}, anchor, nil
@@ -199,6 +202,9 @@ func (a *analysis) selected(sel *pg.SelectStmt) (out []column, ok bool) {
 			if c.rte != nil && c.rte.block != b {
 				c = column{}
 			}
+			if x, ok := a.entryColumn(n.GetResTarget().Val, b.lvl); ok && x.rte.changed != nil && slices.Contains(b.lvl.rtes, x.rte) {
+				c = x.base()
+			}
 			out = append(out, c)
 			continue
 		}
@@ -216,7 +222,9 @@ func (a *analysis) selected(sel *pg.SelectStmt) (out []column, ok bool) {
 			found = true
 			for i := range e.columns {
 				c := column{e, i}
-				if e.table == nil {
+				if e.changed != nil {
+					c = c.base()
+				} else if e.table == nil {
 					c = column{}
 				}
 				out = append(out, c)
@@ -263,6 +271,8 @@ func ownDefaults(t *Table, names []string) *Refusal {
 func (a *analysis) insertRows(ins *pg.InsertStmt, t *Table, tail insertTail) (Node, *Refusal) {
 	distributed := t != nil && t.Distribution != Local
 	switch {
+	case len(a.items) > 0:
+		return nil, nestedDML()
 	case ins.WithClause != nil:
 		return nil, unsupported("WITH before an INSERT whose rows have to be brought together is not supported yet", "Write it behind INSERT INTO: INSERT INTO table WITH ... SELECT ...")
 	case distributed && tail.refusal != nil:
@@ -370,6 +380,9 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 	}
 	a.uncertain = a.uncertain || st.NeedsParamTypes
 	a.textSpecific = a.textSpecific || st.TextSpecific
+	if st.Returning {
+		return nestedDML()
+	}
 	st.Node = unmerged(st.Node)
 	switch n := st.Node.(type) {
 	case *Route:

@@ -46,6 +46,9 @@ func (a *analysis) merge(n *pg.Node) Node {
 	if a.env.Shards == 1 {
 		return &Route{Place: Home}
 	}
+	if len(a.items) > 0 {
+		refuse(nestedDML())
+	}
 	t := m.target.table
 	switch {
 	case t == nil || t.Distribution == Local:

@@ -129,7 +129,8 @@ func (a *analysis) statement(n *pg.Node) *Statement {
 		into := intoClause(n.GetSelectStmt())
 		if into == nil {
 			a.selects = true
-			return &Statement{Node: a.selectStmt(n)}
+			node := a.selectStmt(n)
+			return &Statement{Node: node, Returning: len(a.items) > 0}
 		}
 		st := &Statement{Node: a.selectInto(n, into), SchemaChange: true}
 		if a.temporary(into.Rel) {

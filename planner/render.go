@@ -306,7 +306,7 @@ func (r *renderer) gather(g *Gather) {
 	r.below(func() {
 		for i := range g.Parts {
 			p := &g.Parts[i]
-			r.line("part %d, %s%s: %s", i+1, choose(p.Place == Pinned, "shards", p.Place.String()), when(p.Plain, ", plain"), r.sql(p.Query))
+			r.line("part %d, %s%s: %s", i+1, choose(p.Place == Pinned, "shards", p.Place.String()), when(p.Plain, ", plain")+when(p.Changes, ", at last"), r.sql(p.Query))
 			r.below(func() {
 				r.pins(p.Pins)
 				if k := p.KeyIn; k != nil {

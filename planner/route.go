@@ -51,7 +51,7 @@ func (p factPin) size() int {
 
 // pin finds the keys to which a leaf is pinned.
 func (a *analysis) pin(l *leaf) (Pin, bool) {
-	out := Pin{Table: l.table, Types: l.table.Key.Types}
+	out := Pin{Table: l.table, Types: l.table.Key.Types, Stores: l.stores}
 	keys := [][]Value{nil}
 	for i, n := range l.table.Key.Columns {
 		c := column{l.rte, n}
@@ -130,7 +130,8 @@ func aligned(l, anchor *leaf) bool {
 		return false
 	}
 	for i, n := range l.table.Key.Columns {
-		if !slices.Contains(l.facts.class(column{l.rte, n}), column{anchor.rte, anchor.table.Key.Columns[i]}) {
+		key, other := column{l.rte, n}, column{anchor.rte, anchor.table.Key.Columns[i]}
+		if !slices.Contains(l.facts.class(key), other) && !slices.Contains(l.used.class(key), other) {
 			return false
 		}
 	}
@@ -141,7 +142,7 @@ func aligned(l, anchor *leaf) bool {
 func (a *analysis) spanning() *Refusal {
 	switch {
 	case a.nestedDML != "":
-		return unsupported("a data-modifying WITH over sharded or reference tables is not supported yet", "Send the statements one by one in a transaction.")
+		return nestedDML()
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
 	case len(a.locals) > 0:
@@ -177,6 +178,9 @@ func (a *analysis) multi() *Refusal {
 // shard, and returns the sharded table that decides on which.
 func (a *analysis) scatterFrom(items []*pg.Node, target *leaf) (*leaf, *Refusal) {
 	anchor := target
+	if r := a.eachOnItsShard(); r != nil {
+		return nil, r
+	}
 	for _, it := range items {
 		side, r := a.side(it)
 		if r != nil {
@@ -191,7 +195,11 @@ func (a *analysis) scatterFrom(items []*pg.Node, target *leaf) (*leaf, *Refusal)
 			"Compare their keys with constants or parameters, or put them into the FROM clause.")
 	}
 	for _, l := range a.leaves {
-		if !aligned(l, anchor) {
+		to := anchor
+		if l.to != nil {
+			to = l.to
+		}
+		if !aligned(l, to) {
 			if !colocated(l.table.Key, anchor.table.Key) {
 				return nil, &Refusal{Code: "0A000",
 					Message: "the tables " + anchor.table.String() + " and " + l.table.String() + " are not co-located, and joining them across shards is not supported yet",
@@ -213,6 +221,11 @@ func (a *analysis) side(n *pg.Node) (*leaf, *Refusal) {
 		for _, l := range a.leaves {
 			if l.rv == n.GetRangeVar() {
 				return l, nil
+			}
+		}
+		for _, c := range a.items {
+			if c.use == n.GetRangeVar() {
+				return c.leaf, nil
 			}
 		}
 		return nil, nil

@@ -92,6 +92,9 @@ func (a *analysis) eachPlan(st *Statement, over func(Node) (Node, *Refusal)) {
 // around makes a plan for a query one of the statement around it. The query is at a
 // place in the statement's text. why is the refusal of other plans.
 func (a *analysis) around(query *pg.Node, n Node, place byteRange, why *Refusal) (*Gather, *Refusal) {
+	if len(a.items) > 0 {
+		return nil, why
+	}
 	if _, ok := n.(*Scatter); ok {
 		var r *Refusal
 		if n, r = a.gather(query, why); r != nil {

@@ -64,6 +64,7 @@ type rte struct {
 	columns []string // by position, as they are visible; nil when unknown
 	inside  []column // of a subquery: the tables' columns that its columns are, the zero column for none
 	leaf    *leaf
+	changed *changed // that it is the rows of
 	block   *block
 	number  int // among the statement's, from 1
 }

@@ -38,10 +38,16 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 			why = a.multi()
 		}
 		if why == nil {
+			why = a.inserted()
+		}
+		if why == nil && len(a.items) > 0 {
+			return &Broadcast{Merge: merge}, anchor, nil
+		}
+		if why == nil {
 			return &Scatter{Merge: merge}, anchor, nil
 		}
 		node, why := a.gather(n, why)
-		if g, ok := node.(*Gather); ok && why == nil {
+		if g, ok := node.(*Gather); ok && why == nil && len(a.items) == 0 {
 			if o, anchor := a.mergeSorted(sel, g); o != nil {
 				return o, anchor, nil
 			}
@@ -89,7 +95,7 @@ func (a *analysis) pinnedOr(otherwise func() (Node, *leaf, *Refusal)) Node {
 			route.Refusal = &Refusal{Code: "0A000",
 				Message: "the keys of this statement are on different shards, and it can't be run over several: " + r.Message, Hint: r.Hint}
 		}
-		if r == nil && anchor != nil {
+		if r == nil && anchor != nil && len(a.items) == 0 {
 			prune := pins[slices.Index(a.leaves, anchor)]
 			switch o := other.(type) {
 			case *Scatter:
@@ -183,9 +189,12 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf,
 	return merge, anchor, why
 }
 
-// inCTE says whether a WITH clause reads a sharded table.
+// inCTE says whether a WITH clause reads a sharded table, but for items that change one.
 func (a *analysis) inCTE(w *pg.WithClause) bool {
 	for _, c := range w.Ctes {
+		if a.items[c.GetCommonTableExpr().Ctename] != nil {
+			continue
+		}
 		sel := c.GetCommonTableExpr().Ctequery.GetSelectStmt()
 		if sel == nil || a.within(sel) {
 			return true

@@ -105,7 +105,7 @@ func (s *Statement) ASCIIViews() bool {
 // expand puts definitions in the place of the views' names.
 func (a *analysis) expand() (*expansion, *Refusal) {
 	x := &expansion{}
-	if a.nestedDML != "" {
+	if a.nestedDML != "" || len(a.items) > 0 {
 		return nil, viewRefused(a.views[0].table, "the statement changes rows as well", "Send the statements one by one in a transaction.")
 	}
 	if slices.Contains(a.env.SearchPath[min(1, len(a.env.SearchPath)):], "pg_catalog") {

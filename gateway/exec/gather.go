@@ -91,7 +91,7 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 			WithDetail("The limit was reached by rows of %s.", p.plan.Table).
 			WithHint("Make limits.gather_bytes larger, or let the statement need fewer rows: by conditions, by joins over the keys of co-located tables, or by a reference table.")
 	}
-	if p.g.Inside {
+	if p.inMemory() {
 		if p.g.bytes > insideBytes || !p.inlines() {
 			return p.outside()
 		}
@@ -110,9 +110,19 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 	return p.copy(body)
 }
 
+// inMemory says that the rows can't go to a temporary table: the final statement runs in
+// the client's transaction, or the part's query can't be run again to make the table.
+func (p *GatheredPart) inMemory() bool { return p.g.Inside || p.plan.Changes }
+
 // outside is the error for rows that can't travel as arrays, and have to.
 func (p *GatheredPart) outside() *wire.Error {
 	switch {
+	case p.plan.Changes && !p.inlines():
+		return wire.Errorf(wire.FeatureNotSupported, "a data-modifying item of WITH over several shards returns values of a type that can't be brought to another shard yet").
+			WithHint("Only scalar types of PostgreSQL's own can. Return other columns, or cast them to text.")
+	case p.plan.Changes:
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "a data-modifying item of WITH over several shards returns more than %d bytes of rows", insideBytes).
+			WithHint("Return fewer rows or columns, or send the statements one by one in a transaction.")
 	case !p.g.Changes:
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that has to be run in the client's transaction needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
 			WithHint("Query system and temporary relations separately, leave WITH HOLD out of a cursor, and declare functions IMMUTABLE, or STABLE outside a transaction block, if they change nothing.")
@@ -238,10 +248,10 @@ func asLost(err error) *wire.Error {
 
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
-	if p.g.Changes && !p.inlines() {
+	if (p.g.Changes || p.plan.Changes) && !p.inlines() {
 		return p.outside() // also where there is no row
 	}
-	if p.table == "" && !p.inlines() && !p.g.Inside {
+	if p.table == "" && !p.inlines() && !p.inMemory() {
 		if e := p.spill(); e != nil {
 			return e
 		}

@@ -179,7 +179,7 @@ func (s *Session) askPart(g *gathering, i int) error {
 func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 	text := g.client
 	op := exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil}
-	if g.plan.Target != nil {
+	if g.plan.Target != nil || g.plan.Changes() { // PostgreSQL describes the result when all is changed
 		op.Hidden, op.Shape = true, &g.shape
 	}
 	if q := g.plan.Query; q != nil {
@@ -339,6 +339,9 @@ func (s *Session) final(g *gathering) error {
 	}
 	s.sendBind(c, g, portal, parts.Arrays, formats)
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: c, Hidden: true, Rewritten: true})
+	if len(g.shape) > 0 && g.explain == nil {
+		op.Conn, op.Conns, op.Whole, op.Shape = nil, []*pool.Conn{c}, true, &g.shape
+	}
 	if g.into != nil {
 		op.Hidden, op.Into, op.Columns = true, g.into, &exec.Columns{}
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))

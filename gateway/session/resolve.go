@@ -198,7 +198,7 @@ func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
 		return n, s.onShard(s.any()), nil
 	}
 	shard := -1
-	nullKey := false
+	var nullKey *planner.Table
 	for i := range n.Pins {
 		set, err := s.values.Slots(&n.Pins[i], s.slots)
 		s.slots = set.Slots
@@ -206,7 +206,7 @@ func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
 			return n, nil, err
 		}
 		if n.Pins[i].Stores && len(set.Slots) < len(n.Pins[i].Keys) {
-			nullKey = true
+			nullKey = n.Pins[i].Table
 		}
 		for _, slot := range set.Slots {
 			at := s.snap.ShardOf(slot)
@@ -217,8 +217,8 @@ func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
 			}
 		}
 	}
-	if nullKey {
-		return n, nil, nullKeyError(n.Pins[0].Table)
+	if nullKey != nil {
+		return n, nil, nullKeyError(nullKey)
 	}
 	if shard < 0 {
 		shard = s.host.Home
