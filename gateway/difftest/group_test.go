@@ -36,6 +36,8 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 		if sets {
 			groupBy = " GROUP BY " + g.groupingSets(terms, after)
 			after.key = nil // a set may give the same as another
+		} else if g.oneIn(6) {
+			groupBy += g.groupByKey(s, after)
 		}
 	}
 	for range 1 + g.below(3) {
@@ -51,7 +53,7 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 	}
 	q.scope = inner
 	first := ""
-	if len(terms) > 0 && len(after.key) > 0 && want == nil && g.oneIn(4) {
+	if len(terms) > 0 && len(after.key) == len(terms) && want == nil && g.oneIn(4) {
 		first, groupBy = g.groupByPlace(q, after.columns[:len(terms)])
 	}
 	list := first + g.list(q, inner, want, !g.oneIn(8))
@@ -60,6 +62,25 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 	}
 	q.sql = "SELECT " + list + " FROM " + from + where + groupBy + having
 	return q
+}
+
+// groupByKey groups by the primary key of a table as well, after which all of its
+// columns may be referred to. It returns what GROUP BY goes on with.
+func (g *generator) groupByKey(s *scope, after *relation) (more string) {
+	r := pick(g, s.relations...)
+	if r.table == nil {
+		return ""
+	}
+	for _, i := range r.key {
+		more += ", " + r.columns[i].sql
+	}
+	after.columns = append(after.columns, r.columns...)
+	for i, c := range after.columns {
+		if slices.ContainsFunc(r.key, func(k int) bool { return r.columns[k].sql == c.sql }) {
+			after.key = append(after.key, i)
+		}
+	}
+	return more
 }
 
 // groupByPlace puts what is grouped by at the beginning of the select list, and refers
@@ -91,6 +112,9 @@ func (g *generator) groupTerm(s *scope, columnsOnly bool) (kind, string) {
 		return c.kind, c.sql
 	}
 	k := g.comparable(s)
+	if g.oneIn(8) && !columnsOnly && g.canNest() {
+		return k, g.scalar(k, s)
+	}
 	if len(operations[k]) == 0 {
 		return k, g.constant(k, "", true)
 	}
@@ -124,10 +148,6 @@ func (g *generator) call(a aggregate, s *scope, distinct bool) (kind, string) {
 		rows = &scope{relations: s.relations}
 	}
 	text := g.fill(strings.Replace(a.call, "#", word, 1), a.kind, rows, g.below(2))
-	// Of a constant it is answered wrong so far: see the traps.
-	if word != "" && !slices.ContainsFunc(s.columns(""), func(c column) bool { return strings.Contains(text, c.sql) }) {
-		text = strings.Replace(text, word, "", 1)
-	}
 	if !strings.Contains(text, "FILTER") && distinct && g.oneIn(8) {
 		text += " FILTER (WHERE " + g.condition(s) + ")"
 	}
