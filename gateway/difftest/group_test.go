@@ -68,7 +68,7 @@ func (g *generator) grouped(from, where string, s *scope, want []kind) *query {
 // columns may be referred to. It returns what GROUP BY goes on with.
 func (g *generator) groupByKey(s *scope, after *relation) (more string) {
 	r := pick(g, s.relations...)
-	if r.table == nil {
+	if r.table == nil || r.table.view {
 		return ""
 	}
 	for _, i := range r.key {
