@@ -135,6 +135,12 @@ SELECT min(ratio), max(ratio), min(balance), max(balance), min(seen), max(seen) 
 -- GROUP BY the key, where each group is on one shard
 SELECT customer_id, count(*), max(at) FROM orders GROUP BY customer_id;
 
+-- wrong: GROUP BY, and FROM refers to a column that is not grouped by
+SELECT customer_id FROM orders o, unnest(parts) p GROUP BY customer_id;
+
+-- wrong: the same of a LATERAL subquery
+SELECT o.qty, count(*) FROM orders o CROSS JOIN LATERAL (SELECT o.mood) s GROUP BY o.qty;
+
 -- GROUP BY a part of the key
 SELECT tenant, count(*), sum(size) FROM events GROUP BY tenant;
 
