@@ -88,8 +88,14 @@ func (p *pair) random(t *testing.T, seed uint64, n int, again string, draw func(
 				p.count(v)
 			}
 			first = false
+			after := ""
+			if v.mismatch == nil && st.other != nil {
+				after = "\nafter\n" + st.String()
+				st = st.other
+				v = p.compare(t, st)
+			}
 			if mm := v.mismatch; mm != nil {
-				last = fmt.Sprintf("%s\n%s", st, mm)
+				last = fmt.Sprintf("%s%s\n%s", st, after, mm)
 				mm.fail(rt)
 			}
 		})

@@ -94,6 +94,9 @@ type generator struct {
 	names   int // given so far
 	depth   int // of subqueries
 	nested  int // how many subqueries may still be drawn
+	// shadows are names of columns that are around, which a column of the result may have
+	// as well: they are only referred to with their entries' names.
+	shadows []string
 }
 
 // below draws a number from 0 to n-1.

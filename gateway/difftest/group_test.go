@@ -90,13 +90,20 @@ func (g *generator) groupByPlace(q *query, terms []column) (list, groupBy string
 	for i, c := range terms {
 		list += g.named(q, c.kind, c.sql) + ", "
 		place := fmt.Sprint(i + 1)
-		if name := q.columns[i].name; name != "" && g.oneIn(2) {
+		name := q.columns[i].name
+		if f := isCall.FindStringSubmatch(c.sql); name == "" && f != nil {
+			name = f[1]
+		}
+		if name != "" && g.oneIn(2) {
 			place = name
 		}
 		places = append(places, place)
 	}
 	return list, " GROUP BY " + strings.Join(places, ", ")
 }
+
+// isCall matches what may be a call of a function, which gives its column its name.
+var isCall = regexp.MustCompile(`^([a-z_]+)\([^()]*\)$`)
 
 // isColumn matches a reference to a column, which subqueries may use.
 var isColumn = regexp.MustCompile(`^("[^"]*"|[a-z_0-9]+)(\.("[^"]*"|[a-z_0-9]+))+$`)

@@ -40,6 +40,9 @@ func draw(t *rapid.T, tables []*table) *statement {
 		}
 	}
 	st.keepUsed(g.params)
+	if g.oneIn(4) {
+		st.other = st.variant(g)
+	}
 	st.inBlock = g.oneIn(8)
 	if g.oneIn(24) {
 		st.portion = 1 + g.below(12)
@@ -98,8 +101,18 @@ func (g *generator) selection(outer *scope, want []kind) *query {
 		return g.whole()
 	}
 	from, s := g.from(outer)
-	if len(s.relations) == 1 && s.relations[0].table != nil && g.oneIn(4) {
+	unqualified := len(s.relations) == 1 && s.relations[0].table != nil && g.oneIn(4)
+	if unqualified {
 		s.relations[0].unqualified()
+	}
+	defer func(before []string) { g.shadows = before }(g.shadows)
+	g.shadows = nil
+	for around := s; around != nil && !unqualified && !s.merged; around = around.outer {
+		for _, c := range around.columns("") {
+			if strings.HasSuffix(c.sql, "."+c.name) {
+				g.shadows = append(g.shadows, c.name)
+			}
+		}
 	}
 	where := g.where(s)
 	switch g.below(8) {
@@ -208,8 +221,17 @@ func (g *generator) named(q *query, k kind, text string) string {
 		return text
 	}
 	name := g.name("c")
-	if g.oneIn(12) {
+	switch g.below(12) {
+	case 11:
 		name = `"` + g.name("C ") + `"`
+	case 8, 9, 10:
+		if len(g.shadows) == 0 {
+			break
+		}
+		shadow := pick(g, g.shadows...)
+		if !slices.ContainsFunc(q.columns, func(c column) bool { return c.name == shadow }) {
+			name = shadow
+		}
 	}
 	q.columns = append(q.columns, column{name: name, sql: name, kind: k})
 	return text + " AS " + name

@@ -3,6 +3,8 @@ package difftest
 import (
 	"encoding/binary"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,6 +26,8 @@ type statement struct {
 	// after are queries of tables that the statement changes, in that block; "" for a
 	// query.
 	after string
+	// other is the statement with other numbers in it: its plan is another text's.
+	other *statement
 	// portion is how many rows the extended protocol asks for at a time; 0 is all.
 	portion int
 }
@@ -70,6 +74,59 @@ func (st *statement) keepUsed(all []param) {
 		}
 		return mark(place)
 	})
+}
+
+var (
+	// aPlace matches the place of a column in ORDER BY, and which way it is sorted; behind
+	// ORDER BY stands tailOf.
+	aPlace = regexp.MustCompile(`^\d+( ASC| DESC)?( NULLS FIRST| NULLS LAST)?$`)
+	tailOf = regexp.MustCompile(` (LIMIT|OFFSET|FETCH) `)
+	// aNumber matches what another number may stand in the place of.
+	aNumber = regexp.MustCompile(`[ (,]\d+[),]|[ (,]\d+ | \d+$`)
+	// undecided matches what may leave open which rows there are, or what is in them, when
+	// they are sorted by something else.
+	undecided = regexp.MustCompile(`LIMIT|OFFSET|FETCH|DISTINCT ON|OVER|agg\(|WITHIN|WITH|FOR `)
+)
+
+// variant changes a number, or the order of two in ORDER BY; nil if there is none.
+func (st *statement) variant(g *generator) *statement {
+	v := &statement{params: st.params}
+	if st.listed && g.oneIn(2) {
+		if v.text, v.listed = swapped(st.text); v.listed {
+			return v
+		}
+	}
+	places := aNumber.FindAllStringIndex(st.text, -1)
+	if len(places) == 0 || undecided.MatchString(st.text) || len(st.approximate) > 0 {
+		return nil
+	}
+	at := pick(g, places...)
+	changed := regexp.MustCompile(`\d+`).ReplaceAllStringFunc(st.text[at[0]:at[1]], func(n string) string {
+		i, _ := strconv.ParseInt(n, 10, 64)
+		return strconv.FormatInt((i+1)%(1<<31), 10)
+	})
+	v.text = st.text[:at[0]] + changed + st.text[at[1]:]
+	return v
+}
+
+// swapped changes the order of the first two places in a statement's ORDER BY.
+func swapped(text string) (string, bool) {
+	at := strings.LastIndex(text, " ORDER BY ") + len(" ORDER BY ")
+	end := len(text)
+	if m := tailOf.FindStringIndex(text[at:]); m != nil {
+		end = at + m[0]
+	}
+	items := strings.Split(text[at:end], ", ")
+	first := slices.IndexFunc(items, aPlace.MatchString)
+	if first < 0 {
+		return "", false
+	}
+	second := first + 1 + slices.IndexFunc(items[first+1:], aPlace.MatchString)
+	if second == first {
+		return "", false
+	}
+	items[first], items[second] = items[second], items[first]
+	return text[:at] + strings.Join(items, ", ") + text[end:], true
 }
 
 // simple is the text for a simple query.
