@@ -22,20 +22,22 @@ type analysis struct {
 	views     []use      // of views over sharded tables
 	expansion *expansion // of the views, whose definitions are in the text
 
-	leaves  []*leaf  // uses of sharded tables
-	refs    []*Table // uses of reference tables
-	locals  []string // uses of relations that only the home shard has
-	seen    int      // RangeVars accounted for; see complete
-	root    *block   // the statement's SELECT
-	block   *block   // that is analysed
+	leaves  []*leaf      // uses of sharded tables
+	refs    []*Table     // uses of reference tables
+	locals  []string     // uses of relations that only the home shard has
+	absent  *pg.RangeVar // a relation that exists nowhere, as far as the snapshot knows
+	seen    int          // RangeVars accounted for; see complete
+	root    *block       // the statement's SELECT
+	block   *block       // that is analysed
 	blocks  map[*pg.SelectStmt]*block
-	columns map[*pg.ColumnRef]column // what references mean, where that is certain
-	clocks  []edit                   // see clockEdits
-	names   bool                     // the result's columns are named by the final statement of a Gather
-	uses    []use                    // of relations in FROM clauses
-	texts   map[*pg.Node]exprRange   // see exprText
-	toks    []sqltext.Token          // see tokens
-	sampled map[*pg.RangeVar]bool    // uses with TABLESAMPLE
+	columns map[*pg.ColumnRef]column        // what references mean, where that is certain
+	targets map[*pg.ColumnRef]*pg.ResTarget // output columns that names in GROUP BY, ORDER BY and DISTINCT ON mean
+	clocks  []edit                          // see clockEdits
+	names   bool                            // the result's columns are named by the final statement of a Gather
+	uses    []use                           // of relations in FROM clauses
+	texts   map[*pg.Node]exprRange          // see exprText
+	toks    []sqltext.Token                 // see tokens
+	sampled map[*pg.RangeVar]bool           // uses with TABLESAMPLE
 
 	writes       bool // rows may be changed by a function or a nested statement
 	changes      bool // a function may change rows
@@ -43,6 +45,8 @@ type analysis struct {
 	volatile     bool // a volatile function is called
 	clock        string
 	stable       string // a STABLE function of the user's, which may read the clock
+	rowType      bool   // the type of a table's row is asked for: rows that are brought together have another
+	oid          string // what gives the OID of an object, which is each shard's own
 	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
 	home         string // a function that has to run on the home shard, such as nextval
 	hold         bool   // a session-level advisory lock
@@ -173,6 +177,9 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	}
 	if t == nil {
 		a.locals = append(a.locals, rv.Relname)
+		if a.absent == nil && !a.env.system(rv.Schemaname, rv.Relname) {
+			a.absent = rv
+		}
 		return e
 	}
 	switch t.Distribution {
@@ -214,7 +221,18 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 
 // missing is PostgreSQL's own error for a relation that does not exist.
 func (a *analysis) missing(rv *pg.RangeVar) *Refusal {
-	return &Refusal{Code: "42P01", Message: `relation "` + rv.Relname + `" does not exist`, Position: a.position(rv.Location)}
+	name := rv.Relname
+	if rv.Schemaname != "" {
+		name = rv.Schemaname + "." + name
+	}
+	return &Refusal{Code: "42P01", Message: `relation "` + name + `" does not exist`, Position: a.position(rv.Location)}
+}
+
+// unknownRelation is missing for one whose distribution isn't known by its name.
+func (a *analysis) unknownRelation(rv *pg.RangeVar) *Refusal {
+	r := a.missing(rv)
+	r.Hint = "If it was made a moment ago through another gateway, try again."
+	return r
 }
 
 func gatewayOwn() *Refusal {
@@ -255,7 +273,7 @@ func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 	if sel.Larg != nil {
 		a.query(sel.Larg, lvl, f)
 		a.query(sel.Rarg, lvl, f)
-		a.exprs(sel.SortClause, lvl, nil)
+		a.outputItems(sel, sel.SortClause, lvl, nil, true)
 		a.expr(sel.LimitOffset, lvl, nil)
 		a.expr(sel.LimitCount, lvl, nil)
 		a.locking(sel.LockingClause)
@@ -266,11 +284,11 @@ func (a *analysis) query(sel *pg.SelectStmt, parent *level, f *facts) *level {
 	}
 	f = a.from(sel.FromClause, sel.WhereClause, lvl, f)
 	a.exprs(sel.TargetList, lvl, f)
-	a.exprs(sel.DistinctClause, lvl, f)
-	a.exprs(sel.GroupClause, lvl, f)
+	a.outputItems(sel, sel.DistinctClause, lvl, f, true)
+	a.outputItems(sel, groupTerms(sel.GroupClause), lvl, f, false)
 	a.expr(sel.HavingClause, lvl, f)
 	a.exprs(sel.WindowClause, lvl, f)
-	a.exprs(sel.SortClause, lvl, f)
+	a.outputItems(sel, sel.SortClause, lvl, f, true)
 	a.expr(sel.LimitOffset, lvl, nil)
 	a.expr(sel.LimitCount, lvl, nil)
 	a.locking(sel.LockingClause)
@@ -403,6 +421,9 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		return
 	case *pg.TypeCast:
 		a.castDate(v)
+		if oidCast(v) {
+			a.oid = "a cast to " + str(v.TypeName.Names[len(v.TypeName.Names)-1])
+		}
 	case *pg.A_Expr:
 		a.operator(v.Name)
 		a.compareDate(v, lvl)

@@ -29,7 +29,7 @@ func (b *block) below(outer *block) bool {
 
 // reference notes which column a reference means, where that is certain.
 func (a *analysis) reference(ref *pg.ColumnRef, lvl *level) {
-	if c, ok := a.entryColumn(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok && c.rte.table != nil {
+	if c, ok := a.entryColumn(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok && c.rte.table != nil && !lvl.recasts(ref) {
 		a.columns[ref] = c
 	}
 }
@@ -88,6 +88,8 @@ func (a *analysis) regionOf(b *block, anchor *leaf, alone bool, nodes ...*pg.Nod
 				}
 			case *pg.FuncCall:
 				ok = ok && (!a.varies(v) || a.replacesClock(v.Location))
+			case *pg.TypeCast:
+				ok = ok && !oidCast(v)
 			case *pg.SQLValueFunction:
 				ok = ok && (!clockValue(v) || a.replacesClock(v.Location))
 			case *pg.RangeTableSample:
@@ -111,7 +113,7 @@ func (a *analysis) useOf(rv *pg.RangeVar) (use, bool) {
 func (a *analysis) varies(f *pg.FuncCall) bool {
 	name := str(f.Funcname[len(f.Funcname)-1])
 	fn := a.env.Schema.functions[name]
-	return clockFunctions[name] || fn.Volatility == Volatile || fn.User && fn.Volatility != Immutable
+	return clockFunctions[name] || oidFunctions[name] || fn.Volatility == Volatile || fn.User && fn.Volatility != Immutable
 }
 
 // clockValue says whether a function without parentheses tells a time.

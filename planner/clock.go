@@ -77,23 +77,3 @@ func (a *analysis) clockEdit(first, last int, t string, typmod int32) edit {
 func (a *analysis) replacesClock(location int32) bool {
 	return slices.ContainsFunc(a.clocks, func(e edit) bool { return e.start == int(location) })
 }
-
-// nameClocks keeps the names of columns that are nothing but the time.
-func (g *gatherer) nameClocks(b *block) {
-	for _, n := range b.sel.TargetList {
-		t := n.GetResTarget()
-		x := t.Val
-		for x.GetTypeCast() != nil {
-			x = x.GetTypeCast().Arg
-		}
-		if t.Name != "" || x.GetFuncCall() == nil && x.GetSqlvalueFunction() == nil {
-			continue
-		}
-		if !g.a.replacesClock(max(x.GetFuncCall().GetLocation(), x.GetSqlvalueFunction().GetLocation())) {
-			continue
-		}
-		if r, ok := g.a.exprText(t.Val); ok {
-			g.edits = append(g.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(outputName(t)))})
-		}
-	}
-}

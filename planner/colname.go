@@ -5,19 +5,23 @@ import (
 )
 
 // outputName is the name of a column of the result, as FigureColname in PostgreSQL's
-// parse_target.c chooses it.
+// parse_target.c chooses it. It is "" for a star, and where the name follows from one.
 func outputName(t *pg.ResTarget) string {
 	if t.Name != "" {
 		return t.Name
 	}
-	if name, _ := figure(t.Val); name != "" {
-		return name
+	if isStar(&pg.Node{Node: &pg.Node_ResTarget{ResTarget: t}}) {
+		return ""
 	}
-	return "?column?"
+	name, strong := figure(t.Val)
+	if name == "" && !strong {
+		return "?column?"
+	}
+	return name
 }
 
 // figure returns an expression's name, and whether a cast or a CASE around it keeps
-// that.
+// that. A name that follows from a star is "" and kept.
 func figure(n *pg.Node) (name string, strong bool) {
 	switch {
 	case n.GetColumnRef() != nil:
@@ -26,7 +30,7 @@ func figure(n *pg.Node) (name string, strong bool) {
 				name = str(f)
 			}
 		}
-		return name, name != ""
+		return name, true
 	case n.GetAIndirection() != nil:
 		for _, f := range n.GetAIndirection().Indirection {
 			if f.GetString_() != nil {
@@ -65,11 +69,11 @@ func figure(n *pg.Node) (name string, strong bool) {
 			for sel.GetLarg() != nil {
 				sel = sel.Larg
 			}
+			if len(sel.GetValuesLists()) > 0 {
+				return "column1", true
+			}
 			if t := sel.GetTargetList(); len(t) > 0 {
-				if r := t[0].GetResTarget(); r.Name != "" {
-					return r.Name, true
-				}
-				return figure(t[0].GetResTarget().Val)
+				return outputName(t[0].GetResTarget()), true
 			}
 		}
 		return "", false
@@ -89,10 +93,41 @@ func figure(n *pg.Node) (name string, strong bool) {
 			return "greatest", true
 		}
 		return "least", true
+	case n.GetXmlExpr() != nil:
+		name = xmlNames[n.GetXmlExpr().Op]
+		return name, name != ""
+	case n.GetXmlSerialize() != nil:
+		return "xmlserialize", true
+	case n.GetJsonParseExpr() != nil:
+		return "json", true
+	case n.GetJsonScalarExpr() != nil:
+		return "json_scalar", true
+	case n.GetJsonSerializeExpr() != nil:
+		return "json_serialize", true
+	case n.GetJsonObjectConstructor() != nil:
+		return "json_object", true
+	case n.GetJsonArrayConstructor() != nil, n.GetJsonArrayQueryConstructor() != nil:
+		return "json_array", true
+	case n.GetJsonObjectAgg() != nil:
+		return "json_objectagg", true
+	case n.GetJsonArrayAgg() != nil:
+		return "json_arrayagg", true
+	case n.GetJsonFuncExpr() != nil:
+		name = jsonNames[n.GetJsonFuncExpr().Op]
+		return name, name != ""
 	case n.GetSqlvalueFunction() != nil:
 		return valueFunctionNames[n.GetSqlvalueFunction().Op], true
 	}
 	return "", false
+}
+
+var xmlNames = map[pg.XmlExprOp]string{
+	pg.XmlExprOp_IS_XMLCONCAT: "xmlconcat", pg.XmlExprOp_IS_XMLELEMENT: "xmlelement", pg.XmlExprOp_IS_XMLFOREST: "xmlforest",
+	pg.XmlExprOp_IS_XMLPARSE: "xmlparse", pg.XmlExprOp_IS_XMLPI: "xmlpi", pg.XmlExprOp_IS_XMLROOT: "xmlroot",
+}
+
+var jsonNames = map[pg.JsonExprOp]string{
+	pg.JsonExprOp_JSON_EXISTS_OP: "json_exists", pg.JsonExprOp_JSON_QUERY_OP: "json_query", pg.JsonExprOp_JSON_VALUE_OP: "json_value",
 }
 
 var valueFunctionNames = map[pg.SQLValueFunctionOp]string{

@@ -19,17 +19,19 @@ import (
 
 // combiner plans one block of a statement.
 type combiner struct {
-	g       *gatherer
-	a       *analysis
-	b       *block
-	sel     *pg.SelectStmt
-	cl      clauses
-	first   int // the token SELECT
-	sources []*source
-	kept    []*pg.Node // items of FROM that stay as they are: subqueries, functions, local tables
-	rest    []*pg.Node // conditions that are left to the final statement
-	groups  []*groupExpr
-	edits   []edit
+	g        *gatherer
+	a        *analysis
+	b        *block
+	sel      *pg.SelectStmt
+	cl       clauses
+	first    int // the token SELECT
+	sources  []*source
+	kept     []*pg.Node // items of FROM that stay as they are: subqueries, functions, local tables
+	rest     []*pg.Node // conditions that are left to the final statement
+	terms    []*pg.Node // what GROUP BY stands for
+	groups   []*groupExpr
+	partials []partial
+	edits    []edit
 	// grouped says that the shards group the rows; without it, they give them all.
 	grouped  bool
 	failed   bool
@@ -84,7 +86,7 @@ func (g *gatherer) combine(b *block) bool {
 		grouped = false
 	}
 	for {
-		c := &combiner{g: g, a: a, b: b, sel: sel, cl: cl, first: first, grouped: grouped}
+		c := &combiner{g: g, a: a, b: b, sel: sel, cl: cl, first: first, terms: a.grouped(sel), grouped: grouped}
 		if c.plan() {
 			g.edits = append(g.edits, c.edits...)
 			g.combined = append(g.combined, c)
@@ -108,7 +110,7 @@ func (g *gatherer) combine(b *block) bool {
 // windows says whether there is a window function.
 func (a *analysis) windows(sel *pg.SelectStmt) bool {
 	found := false
-	for _, n := range slices.Concat(sel.TargetList, sel.SortClause) {
+	for _, n := range slices.Concat(sel.TargetList, sel.DistinctClause, sel.SortClause) {
 		a.eachCall(n, func(f *pg.FuncCall) { found = found || f.Over != nil })
 	}
 	return found
@@ -117,7 +119,7 @@ func (a *analysis) windows(sel *pg.SelectStmt) bool {
 // aggregates says whether there is an aggregate, or HAVING, which makes one group.
 func (a *analysis) aggregates(sel *pg.SelectStmt) bool {
 	found := sel.HavingClause != nil
-	for _, n := range slices.Concat(sel.TargetList, sel.SortClause) {
+	for _, n := range slices.Concat(sel.TargetList, sel.DistinctClause, sel.WindowClause, sel.SortClause) {
 		a.eachCall(n, func(f *pg.FuncCall) { found = found || a.aggregate(f) })
 	}
 	return found
@@ -129,9 +131,9 @@ func (a *analysis) emptyGroups(sel *pg.SelectStmt) bool {
 	if len(sel.GroupClause) == 0 {
 		return false
 	}
-	for _, n := range sel.GroupClause {
+	for _, n := range a.grouped(sel) {
 		has := false
-		eachMessageBelow(a.groupItem(sel, n), func(m protoMessage) {
+		eachMessageBelow(n, func(m protoMessage) {
 			if _, ok := m.Interface().(*pg.ColumnRef); ok {
 				has = true
 			}
@@ -143,54 +145,12 @@ func (a *analysis) emptyGroups(sel *pg.SelectStmt) bool {
 	return true
 }
 
-// ordinal is the position in the select list that an item of GROUP BY or ORDER BY is.
-// Whatever follows from it holds for this text only.
-func (a *analysis) ordinal(n *pg.Node) (k int, ok bool) {
-	if n.GetAConst() == nil {
-		return 0, false
-	}
-	a.textSpecific = true
-	i := n.GetAConst().GetIval()
-	return int(i.GetIval()), i != nil
-}
-
-// readsConstants notes that the plan depends on the constants in an item of GROUP BY: it
-// may be found elsewhere in the statement as well.
-func (a *analysis) readsConstants(n *pg.Node) {
-	eachMessageBelow(n, func(m protoMessage) {
-		_, constant := m.Interface().(*pg.A_Const)
-		a.textSpecific = a.textSpecific || constant
-	})
-}
-
-// groupItem is what an item of GROUP BY stands for: a position or the name of an
-// output column is that column.
-func (a *analysis) groupItem(sel *pg.SelectStmt, n *pg.Node) *pg.Node {
-	a.readsConstants(n)
-	if k, ok := a.ordinal(n); ok && k >= 1 && k <= len(sel.TargetList) {
-		return sel.TargetList[k-1].GetResTarget().GetVal()
-	}
-	if ref := n.GetColumnRef(); ref != nil && len(ref.Fields) == 1 {
-		if _, ok := a.columns[ref]; !ok {
-			for _, t := range sel.TargetList {
-				if r := t.GetResTarget(); r.Name == str(ref.Fields[0]) {
-					return r.Val
-				}
-			}
-		}
-	}
-	return n
-}
-
 // plan divides the block and replaces what has to be. It returns false if that can't
 // be done; failed says that it can't be done without grouping either.
 func (c *combiner) plan() bool {
 	if !c.divide() {
 		c.failed = true
 		return false
-	}
-	for _, n := range c.kept {
-		c.keep(n)
 	}
 	for _, n := range c.sel.WithClause.GetCtes() {
 		c.subquery(n.GetCommonTableExpr().Ctequery.GetSelectStmt())
@@ -204,16 +164,22 @@ func (c *combiner) plan() bool {
 	for _, t := range c.sel.TargetList {
 		c.target(t.GetResTarget())
 	}
-	for _, n := range slices.Concat(c.sel.DistinctClause, c.sel.SortClause) {
-		c.item(n, true)
+	for _, n := range slices.Concat(c.sel.DistinctClause, c.sel.SortClause, groupTerms(c.sel.GroupClause)) {
+		c.item(n)
 	}
-	for _, n := range slices.Concat(c.sel.GroupClause, []*pg.Node{c.sel.HavingClause}, c.sel.WindowClause) {
-		c.item(n, false)
+	for _, n := range slices.Concat([]*pg.Node{c.sel.HavingClause}, c.sel.WindowClause) {
+		c.expr(n)
 	}
 	if c.grouped && c.verbatim && len(c.sources[0].list) == 0 {
 		c.raw = true // over no rows, the shards give one each
 	}
 	c.dependent()
+	// What the other clauses refer to need not be grouped by: they come after that.
+	for _, n := range c.kept {
+		c.keep(n)
+	}
+	c.expr(c.sel.LimitCount)
+	c.expr(c.sel.LimitOffset)
 	for _, n := range c.rest {
 		if _, ok := c.a.exprText(n); !ok {
 			c.failed = true
@@ -534,45 +500,23 @@ func (c *combiner) tokenStart(i int) int {
 // groupExprs finds the expressions of GROUP BY that are not just columns. Where their
 // text is known, the shards compute them.
 func (c *combiner) groupExprs() {
-	add := func(n *pg.Node) {
-		n = c.a.groupItem(c.sel, n)
+	for _, n := range c.terms {
 		if n.GetColumnRef() != nil || n.GetRowExpr() != nil {
-			return
+			continue
 		}
 		if r, ok := c.a.regionOf(c.b, nil, false, n); !ok || len(r.rtes) == 0 {
-			return
+			continue
 		}
 		if r, ok := c.a.exprText(n); ok {
 			c.groups = append(c.groups, &groupExpr{n, r, -1})
-			c.a.textSpecific = c.a.textSpecific || hasConstant(n) // the same expression elsewhere has the same values in it
 		}
 	}
-	for _, n := range c.sel.GroupClause {
-		if gs := n.GetGroupingSet(); gs != nil {
-			for _, x := range gs.Content {
-				add(x)
-			}
-		} else {
-			add(n)
-		}
-	}
-}
-
-// hasConstant says whether there is a constant in an expression.
-func hasConstant(n *pg.Node) bool {
-	found := false
-	eachMessageBelow(n, func(m protoMessage) {
-		_, is := m.Interface().(*pg.A_Const)
-		found = found || is
-	})
-	return found
 }
 
 // target deals with an item of the target list.
 func (c *combiner) target(t *pg.ResTarget) {
-	ref := t.Val.GetColumnRef()
-	if ref != nil && ref.Fields[len(ref.Fields)-1].GetAStar() != nil {
-		c.star(ref)
+	if entry, ok := star(t.Val); ok {
+		c.star(t.Val.GetColumnRef(), entry)
 		return
 	}
 	c.expr(t.Val)
@@ -581,29 +525,23 @@ func (c *combiner) target(t *pg.ResTarget) {
 	}
 	// Its name must stay, for the queries around and a name alone in ORDER BY or GROUP BY.
 	r, ok := c.a.exprText(t.Val)
-	if !ok {
+	name := outputName(t)
+	if !ok || name == "" {
 		c.failed = true
 		return
 	}
-	c.edits = append(c.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(outputName(t)))})
+	c.edits = append(c.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(name))})
 }
 
 // named says whether output columns may be meant by a name alone.
 func (c *combiner) named() bool {
-	return slices.ContainsFunc(slices.Concat(c.sel.SortClause, c.sel.GroupClause, c.sel.DistinctClause), func(n *pg.Node) bool {
-		if s := n.GetSortBy(); s != nil {
-			n = s.Node
-		}
-		return len(n.GetColumnRef().GetFields()) == 1
+	return slices.ContainsFunc(slices.Concat(c.sel.SortClause, groupTerms(c.sel.GroupClause), c.sel.DistinctClause), func(n *pg.Node) bool {
+		return len(sorted(n).GetColumnRef().GetFields()) == 1
 	})
 }
 
 // star replaces * or name.* by the columns.
-func (c *combiner) star(ref *pg.ColumnRef) {
-	entry := ""
-	if len(ref.Fields) > 1 {
-		entry = str(ref.Fields[len(ref.Fields)-2])
-	}
+func (c *combiner) star(ref *pg.ColumnRef, entry string) {
 	var list []string
 	for _, e := range c.b.lvl.rtes {
 		if entry != "" && e.name != entry {
@@ -618,6 +556,7 @@ func (c *combiner) star(ref *pg.ColumnRef) {
 			return
 		}
 		for n, name := range e.columns {
+			c.outside(column{e, n})
 			list = append(list, c.column(column{e, n})+" AS "+QuoteIdent(name))
 		}
 	}
@@ -635,42 +574,11 @@ func (c *combiner) replace(first, last int, with string) {
 	c.edits = append(c.edits, edit{byteRange{int(c.a.toks[first].Start), int(c.a.toks[last].End)}, own(with)})
 }
 
-// item deals with an item of the other clauses, where a name alone may be that of an
-// output column.
-func (c *combiner) item(n *pg.Node, order bool) {
-	if n == nil {
-		return
+// item deals with an item of a clause where a number is a position.
+func (c *combiner) item(n *pg.Node) {
+	if sorted(n).GetAConst() == nil {
+		c.expr(n)
 	}
-	x := n
-	if s := n.GetSortBy(); s != nil {
-		x = s.Node
-	}
-	if x.GetAConst() != nil {
-		return // a position
-	}
-	if ref := x.GetColumnRef(); ref != nil && len(ref.Fields) == 1 && c.output(ref, order) {
-		return
-	}
-	c.expr(n)
-}
-
-// output says whether a name alone is that of an output column. In ORDER BY and
-// DISTINCT ON, it is one rather than a column of FROM; in GROUP BY, the other way
-// round.
-func (c *combiner) output(ref *pg.ColumnRef, order bool) bool {
-	if _, ok := c.a.columns[ref]; ok && !order {
-		return false
-	}
-	// Of name.*, a column that USING has merged is one side's, and not the merged one.
-	if _, merged := c.b.lvl.merged[str(ref.Fields[0])]; merged && order && slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool {
-		f := t.GetResTarget().GetVal().GetColumnRef().GetFields()
-		return len(f) > 1 && isStar(t) && slices.ContainsFunc(c.b.lvl.rtes, func(e *rte) bool {
-			return e.name == str(f[len(f)-2]) && slices.Contains(e.columns, str(ref.Fields[0]))
-		})
-	}) {
-		return true
-	}
-	return slices.ContainsFunc(c.sel.TargetList, func(t *pg.Node) bool { return outputName(t.GetResTarget()) == str(ref.Fields[0]) })
 }
 
 // keep replaces what a kept item of FROM has of the shards' rows.
@@ -705,7 +613,7 @@ func (c *combiner) expr(n *pg.Node) {
 		return
 	}
 	for _, g := range c.groups {
-		if same(n, g.node) {
+		if c.a.equal(n, g.node) {
 			c.groupExpr(n, g)
 			return
 		}
@@ -727,23 +635,47 @@ func (c *combiner) expr(n *pg.Node) {
 		return
 	case n.GetJsonArrayAgg() != nil, n.GetJsonObjectAgg() != nil:
 		c.raw = true
+		defer c.aggregate()()
+	case n.GetXmlExpr() != nil:
+		c.failed = c.failed || slices.ContainsFunc(n.GetXmlExpr().NamedArgs, unnamed)
 	case n.GetCollateClause() != nil:
 		c.notPlain()
 	case n.GetFuncCall() != nil:
 		if f := n.GetFuncCall(); c.a.aggregate(f) && c.grouped {
-			if c.partial(f) {
+			if c.again(n) || c.partial(n) {
 				return
 			}
 			c.raw = c.raw || !f.AggDistinct || f.AggWithinGroup
 			c.verbatim = true
 		}
-		if f := n.GetFuncCall(); !c.within && c.a.aggregate(f) {
-			c.within = true
-			defer func() { c.within = false }()
+		if f := n.GetFuncCall(); c.a.aggregate(f) {
+			if f.AggWithinGroup { // whose direct arguments are outside
+				for _, x := range f.Args {
+					c.expr(x)
+				}
+				defer c.aggregate()()
+				for _, x := range append(slices.Clone(f.AggOrder), f.AggFilter) {
+					c.expr(x)
+				}
+				return
+			}
+			defer c.aggregate()()
 		}
 	}
 	children(n, c.expr)
 }
+
+// aggregate notes that the walk is in an aggregate until the function that it returns
+// is called.
+func (c *combiner) aggregate() (leave func()) {
+	before := c.within
+	c.within = true
+	return func() { c.within = before }
+}
+
+// unnamed says whether an argument of XMLFOREST or XMLATTRIBUTES has the name of its
+// column.
+func unnamed(n *pg.Node) bool { return n.GetResTarget().GetName() == "" }
 
 // notPlain keeps the rows out of arrays, which have no collations.
 func (c *combiner) notPlain() {
@@ -769,6 +701,9 @@ func (c *combiner) subquery(sel *pg.SelectStmt) {
 
 // columnRef replaces a column. In a subquery, it may be another block's.
 func (c *combiner) columnRef(ref *pg.ColumnRef, inner bool) {
+	if c.a.targets[ref] != nil {
+		return
+	}
 	col, ok := c.a.columns[ref]
 	if ok && col.rte.block != c.b || !ok && (inner || len(c.kept) > 0 || !c.b.alone()) && !c.mayMean(ref) {
 		return // another block's, or a kept item's
@@ -779,49 +714,65 @@ func (c *combiner) columnRef(ref *pg.ColumnRef, inner bool) {
 		c.failed = true
 		return
 	}
-	if !c.within && !slices.Contains(c.loose, col) {
+	c.outside(col)
+	c.replace(first, last, c.column(col))
+}
+
+// outside notes a column that stands outside of GROUP BY and of aggregates.
+func (c *combiner) outside(col column) {
+	if !c.within && !c.groupsBy(col) && !slices.Contains(c.loose, col) {
 		c.loose = append(c.loose, col)
 	}
-	c.replace(first, last, c.column(col))
 }
 
 // isGrouped says whether an expression is an item of GROUP BY.
 func (c *combiner) isGrouped(n *pg.Node) bool {
-	for _, g := range c.sel.GroupClause {
-		items := []*pg.Node{g}
-		if gs := g.GetGroupingSet(); gs != nil {
-			items = gs.Content
-		}
-		for _, x := range items {
-			if same(n, c.a.groupItem(c.sel, x)) {
-				return true
-			}
-			col, ok := c.a.columns[n.GetColumnRef()]
-			if y, too := c.a.columns[c.a.groupItem(c.sel, x).GetColumnRef()]; ok && too && col == y {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.terms, func(x *pg.Node) bool { return c.a.equal(n, x) })
+}
+
+// groupsBy says whether a column is an item of GROUP BY.
+func (c *combiner) groupsBy(col column) bool {
+	return slices.ContainsFunc(c.terms, func(x *pg.Node) bool {
+		y, ok := c.a.columns[x.GetColumnRef()]
+		return ok && y == col
+	})
 }
 
 // dependent adds to GROUP BY the columns that stand outside of it and of aggregates:
 // they may because they depend on the table's primary key, which the rows brought
-// together don't have.
+// together don't have. Others are left out: they would make more groups.
 func (c *combiner) dependent() {
-	if len(c.sel.GroupClause) == 0 || len(c.loose) == 0 || c.failed {
+	if c.cl.group < 0 || c.failed {
+		return
+	}
+	text := ""
+	for _, col := range c.loose {
+		if c.keyed(col.rte) {
+			text += ", " + c.column(col)
+		}
+	}
+	if text == "" {
 		return
 	}
 	if slices.ContainsFunc(c.sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }) {
 		c.failed = true
 		return
 	}
-	text := ""
-	for _, col := range c.loose {
-		text += ", " + c.column(col)
-	}
 	end := int(c.a.toks[c.cl.after(c.cl.group)-1].End)
 	c.edits = append(c.edits, edit{byteRange{end, end}, own(text)})
+}
+
+// keyed says whether GROUP BY has the primary key of an entry's table.
+func (c *combiner) keyed(e *rte) bool {
+	has := false
+	for n := range e.table.Columns {
+		if e.table.Columns[n].Primary {
+			if has = c.groupsBy(column{e, n}); !has {
+				return false
+			}
+		}
+	}
+	return has
 }
 
 // mayMean says whether a name whose meaning isn't certain may be of a table that the
@@ -915,14 +866,7 @@ func (c *combiner) groupable(col column) bool {
 	if t.Scalar && slices.Contains(groupableTypes, t.Type) {
 		return true
 	}
-	for _, n := range c.sel.GroupClause {
-		if ref := c.a.groupItem(c.sel, n).GetColumnRef(); ref != nil {
-			if x, ok := c.a.columns[ref]; ok && x == col {
-				return true
-			}
-		}
-	}
-	return false
+	return c.groupsBy(col)
 }
 
 // callRange is the text of a function call with its FILTER.

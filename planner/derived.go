@@ -121,8 +121,8 @@ func (a *analysis) separable(sel *pg.SelectStmt, lvl *level, c column) bool {
 	if len(sel.GroupClause) == 0 {
 		return !a.aggregates(sel)
 	}
-	return slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool {
-		x, ok := a.column(a.groupItem(sel, n), lvl)
+	return slices.ContainsFunc(a.grouped(sel), func(n *pg.Node) bool {
+		x, ok := a.column(n, lvl)
 		return ok && x == c
 	}) && !slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil })
 }

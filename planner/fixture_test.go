@@ -34,6 +34,8 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 				col.HasDefault = true
 			case "serial":
 				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
+			case "primary":
+				col.Primary = true
 			case "generated":
 				col.Generated = true
 			case "bytes":
@@ -89,7 +91,7 @@ func (r fixtureRules) Rule(schema, table string) (Rule, bool) {
 func fixtureTables() []*Table {
 	return []*Table{
 		// The group "customers".
-		fixtureTable("customers", Sharded, "id int8, name text, country text, balance numeric, since date").keyed("customers", "id"),
+		fixtureTable("customers", Sharded, "id int8 primary, name text, country text, balance numeric, since date").keyed("customers", "id"),
 		fixtureTable("orders", Sharded, "customer_id int4, id int8, country text, total numeric, note text, at timestamptz now, tag uuid random").keyed("customers", "customer_id"),
 		fixtureTable("tickets", Sharded, "customer_id int8, n int8 serial, note text, double int8 generated").keyed("customers", "customer_id"),
 		fixtureTable("guests", Sharded, "id int8, name text").keyed("customers", "id").fixed("the trigger t"),
@@ -104,7 +106,7 @@ func fixtureTables() []*Table {
 		fixtureTable("logs", Sharded, "at timestamptz, line text").keyed("logs", "at"),
 		fixtureTable("blobs", Sharded, "hash bytea, data bytea").keyed("blobs", "hash"),
 		// A key of two columns, in another schema.
-		fixtureTable("audit.entries", Sharded, "tenant int4, day date, n int4, note text").keyed("audit", "tenant", "day"),
+		fixtureTable("audit.entries", Sharded, "tenant int4 primary, day date primary, n int4 primary, note text").keyed("audit", "tenant", "day"),
 		fixtureTable("audit.details", Sharded, "tenant int8, day date, note text").keyed("audit", "tenant", "day"),
 		// Tables that pgbench makes.
 		fixtureTable("pgbench_accounts", Sharded, "aid int4, bid int4, abalance int4, filler bpchar").keyed("pgbench", "aid"),
@@ -154,7 +156,7 @@ func fixtureSchema() *Schema {
 	functions := map[string]Function{
 		"now": {Volatility: Stable}, "current_setting": {Volatility: Stable}, "lower": {}, "length": {}, "abs": {}, "generate_series": {}, "unnest": {}, "age": {Volatility: Stable},
 		"random": {Volatility: Volatile}, "clock_timestamp": {Volatility: Volatile}, "gen_random_uuid": {Volatility: Volatile},
-		"nextval": {Volatility: Volatile}, "currval": {Volatility: Volatile}, "pg_backend_pid": {Volatility: Stable}, "set_config": {Volatility: Volatile},
+		"nextval": {Volatility: Volatile}, "currval": {Volatility: Volatile}, "pg_typeof": {Volatility: Stable}, "pg_backend_pid": {Volatility: Stable}, "set_config": {Volatility: Volatile},
 		"pg_advisory_lock": {Volatility: Volatile}, "pg_advisory_xact_lock": {Volatility: Volatile}, "lo_create": {Volatility: Volatile},
 		"count": {Aggregate: true}, "sum": {Aggregate: true}, "avg": {Aggregate: true}, "min": {Aggregate: true}, "max": {Aggregate: true},
 		"row_to_json": {Volatility: Stable}, "string_agg": {Aggregate: true}, "array_agg": {Aggregate: true}, "row_number": {Window: true}, "rank": {Window: true, Aggregate: true},

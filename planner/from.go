@@ -116,7 +116,7 @@ func (a *analysis) mergeColumns(j *pg.JoinExpr, lvl *level, left, right []*rte) 
 	}
 	for _, name := range usingColumns(j, left, right) {
 		if lvl.merged == nil {
-			lvl.merged = map[string]column{}
+			lvl.merged, lvl.recast = map[string]column{}, map[string]bool{}
 		}
 		l, r := lvl.side(left, name), lvl.side(right, name)
 		var c column
@@ -129,8 +129,23 @@ func (a *analysis) mergeColumns(j *pg.JoinExpr, lvl *level, left, right []*rte) 
 			}
 		}
 		lvl.merged[name] = c
+		lvl.recast[name] = lvl.recast[name] || !sameValue(j.Jointype, l.base(), r.base())
 	}
 }
+
+// sameValue says whether a merged column has its column's type, and its values to the
+// last digit: of two columns of one type that differ in their modifiers, an inner join
+// may take either.
+func sameValue(t pg.JoinType, l, r column) bool {
+	if l.rte == nil || r.rte == nil || l.typ().Type != r.typ().Type || !l.typ().Scalar || !r.typ().Scalar {
+		return false
+	}
+	f := l.family()
+	return t != pg.JoinType_JOIN_INNER || f != familyNone && f != familyBpchar && l.bytewise() && r.bytewise()
+}
+
+// typ is the column of the table.
+func (c column) typ() *Column { return &c.rte.table.Columns[c.n] }
 
 // side is the column that a name means within one side of a join; the zero column
 // where that isn't certain.

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -20,6 +21,11 @@ var (
 	// homeFunctions have one state for the cluster, kept on the home shard.
 	homeFunctions = set("nextval", "currval", "setval", "lastval", "pg_notify", "lo_create", "lo_creat", "lo_open",
 		"lo_unlink", "lo_import", "lo_export", "lo_get", "lo_put", "lo_from_bytea", "loread", "lowrite")
+	// oidFunctions and oidTypes give OIDs of a server's objects, and each shard gives its
+	// own to the user's. Text search configurations are left out: they are only used.
+	oidFunctions = set("pg_typeof", "regclass", "to_regclass", "to_regtype", "to_regproc", "to_regprocedure", "to_regoper", "to_regoperator",
+		"to_regnamespace", "to_regrole", "to_regcollation")
+	oidTypes = set("regclass", "regtype", "regproc", "regprocedure", "regoper", "regoperator", "regnamespace", "regrole", "regcollation")
 	// sqlFunctions run SQL that is given to them as text, or read a table by its name.
 	sqlFunctions = set("query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "table_to_xml",
 		"table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xml_and_xmlschema", "database_to_xml",
@@ -59,11 +65,37 @@ func (a *analysis) function(f *pg.FuncCall) {
 		if !strings.Contains(name, "_xact_") {
 			a.hold = true
 		}
+	case oidFunctions[name]:
+		a.oid = name + "()"
+		a.rowType = a.rowType || name == "pg_typeof" && a.hasRow(f)
 	case name == "set_config":
 		refuse(&Refusal{Code: "0A000", Message: "set_config() is only supported as the whole of a statement: SELECT set_config('name', 'value', false)",
 			Hint: "Use SET or SET LOCAL.", Position: a.position(f.Location)})
 	}
+	if _, ok := a.env.Schema.functions[name]; !ok && len(f.Funcname) == 1 && len(f.Args) == 1 && a.columnName(name) {
+		return // a row's field, which may be written as a function of the row
+	}
 	a.called(name)
+}
+
+// hasRow says whether a whole row of a relation is among what a function is called with.
+func (a *analysis) hasRow(f *pg.FuncCall) bool {
+	has := false
+	eachMessage(f.ProtoReflect(), func(m protoMessage) {
+		ref, ok := m.Interface().(*pg.ColumnRef)
+		if !ok {
+			return
+		}
+		last := ref.Fields[len(ref.Fields)-1]
+		has = has || last.GetAStar() != nil || !a.columnName(str(last)) && slices.ContainsFunc(a.uses, func(u use) bool { return u.rte.name == str(last) })
+	})
+	return has
+}
+
+// oidCast says whether a cast gives the OID of one of a server's objects.
+func oidCast(c *pg.TypeCast) bool {
+	names := c.TypeName.GetNames()
+	return len(names) > 0 && oidTypes[str(names[len(names)-1])]
 }
 
 // operator classifies the use of an operator by the function below it, where that

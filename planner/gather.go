@@ -113,6 +113,7 @@ type gatherer struct {
 	target    *rte                         // that the statement changes; nil for a query
 	session   string                       // see sessionRelation
 	locks     map[*rte][]*pg.LockingClause // see rowLocks
+	unnamed   bool                         // a column of the result has lost its name
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -171,6 +172,10 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			return nil
 		}
 		if out.Inside == Always && !p.Plain && g.session != "" {
+			if a.absent != nil {
+				g.refusal = a.unknownRelation(a.absent)
+				return nil
+			}
 			g.refusal = unsupported("the system or temporary relation "+g.session+" can't be combined with columns of a distributed table that are arrays or have types or collations of the user's yet", "Query the two separately.")
 			return nil
 		}
@@ -181,7 +186,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 		out.Parts = append(out.Parts, *p)
 	}
-	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || !a.reads(out) {
+	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || g.unnamed || g.namesRelations(out.Final) || !a.reads(out) {
 		return nil
 	}
 	return out
@@ -217,7 +222,7 @@ func (g *gatherer) block(b *block) {
 	if g.refusal != nil || !g.whole && len(b.uses) > 0 && g.combine(b) {
 		return
 	}
-	g.nameClocks(b)
+	g.nameOutputs(b)
 	if len(b.sel.LockingClause) > 0 && b.sel.Larg == nil {
 		e, ok := g.unlock(b)
 		if !ok {
@@ -234,6 +239,43 @@ func (g *gatherer) block(b *block) {
 	}
 }
 
+// nameOutputs keeps the names of columns of a block's result in which the time, or a
+// column of a block around, was replaced.
+func (g *gatherer) nameOutputs(b *block) {
+	for _, n := range b.sel.TargetList {
+		t := n.GetResTarget()
+		if t.Name != "" || !g.replaces(t.Val) {
+			continue
+		}
+		r, ok := g.a.exprText(t.Val)
+		name := outputName(t)
+		if !ok || name == "" {
+			g.unnamed = true
+			return
+		}
+		g.edits = append(g.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(name))})
+	}
+}
+
+// replaces says whether a column or a call of an expression was replaced.
+func (g *gatherer) replaces(n *pg.Node) bool {
+	found := false
+	at := func(location int32) {
+		found = found || g.a.replacesClock(location) || slices.ContainsFunc(g.edits, func(e edit) bool { return e.start == int(location) && e.end > e.start })
+	}
+	eachMessageBelow(n, func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.ColumnRef:
+			at(v.Location)
+		case *pg.FuncCall:
+			at(v.Location)
+		case *pg.SQLValueFunction:
+			at(v.Location)
+		}
+	})
+	return found
+}
+
 // table makes a relation a part by itself, unless it is where the final statement runs.
 func (g *gatherer) table(u use) {
 	locks := g.lockSQL([]*rte{u.rte})
@@ -241,7 +283,7 @@ func (g *gatherer) table(u use) {
 		g.refusal = notLocked()
 		return
 	}
-	if g.session != "" && (u.table == nil || !distributed(u.table.Distribution)) {
+	if g.final(u) {
 		return
 	}
 	p, r := g.a.part(u, g.w)
@@ -284,6 +326,22 @@ func (g *gatherer) table(u use) {
 	}
 }
 
+// final says whether a relation is read by the final statement, where that runs.
+func (g *gatherer) final(u use) bool {
+	return g.session != "" && (u.table == nil || !distributed(u.table.Distribution))
+}
+
+// namesRelations says whether a final statement still has the name of a relation whose
+// rows are brought together: the shard that runs it would read its own.
+func (g *gatherer) namesRelations(q SQL) bool {
+	lits := g.a.lits
+	return slices.ContainsFunc(g.a.uses, func(u use) bool {
+		return u.rte != g.target && !g.final(u) && slices.ContainsFunc(q, func(p Piece) bool {
+			return p.Start != p.End && p.Start.Offset(lits) <= int(u.rv.Location) && int(u.rv.Location) < p.End.Offset(lits)
+		})
+	})
+}
+
 // reads says whether PostgreSQL's grammar accepts the texts of a plan.
 func (a *analysis) reads(g *Gather) bool {
 	for i := range g.Parts {
@@ -324,6 +382,8 @@ func (a *analysis) notGathered() *Refusal {
 		return unknownFunction(a.unknown)
 	case a.shardOwn != "":
 		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+	case a.rowType:
+		return unsupported("pg_typeof of a whole row can't be found out where rows are brought together", "It is the table's name.")
 	case a.tokens() == nil:
 		return unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
 	}
@@ -389,6 +449,9 @@ func (w *wanted) columns(t *Table, u use) []string {
 func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	t := u.table
 	if t == nil {
+		if a.absent != nil {
+			return Part{}, a.unknownRelation(a.absent)
+		}
 		return Part{}, unsupported("the system or temporary relation "+u.rv.Relname+" can't be combined with a distributed table in this statement yet", "Query the two separately.")
 	}
 	p := Part{Place: Home, Table: t.String(), Columns: w.columns(t, u), Plain: true}

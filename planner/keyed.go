@@ -24,52 +24,16 @@ func holdsKey(anchor *leaf, columns []column) bool {
 
 // groupsByKey says whether each group of a SELECT is on one shard.
 func (a *analysis) groupsByKey(sel *pg.SelectStmt, anchor *leaf) bool {
+	if slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }) {
+		return false
+	}
 	var columns []column
-	for _, n := range sel.GroupClause {
-		if n.GetGroupingSet() != nil {
-			return false
-		}
-		if c, ok := a.groupColumn(sel, n); ok {
+	for _, n := range a.grouped(sel) {
+		if c, ok := a.column(n, a.blocks[sel].lvl); ok {
 			columns = append(columns, c)
 		}
 	}
 	return len(columns) > 0 && holdsKey(anchor, columns)
-}
-
-// groupColumn is the table's column that an item of GROUP BY is: an expression, a
-// position in the select list, or, where FROM has no column of that name, the name of
-// an output column.
-func (a *analysis) groupColumn(sel *pg.SelectStmt, n *pg.Node) (column, bool) {
-	lvl := a.blocks[sel].lvl
-	if k, ok := a.ordinal(n); ok {
-		if k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
-			return column{}, false
-		}
-		return a.column(sel.TargetList[k-1].GetResTarget().GetVal(), lvl)
-	}
-	if c, ok := a.column(n, lvl); ok {
-		return c, true
-	}
-	name := n.GetColumnRef().GetFields()
-	if len(name) != 1 || slices.ContainsFunc(lvl.rtes, func(e *rte) bool { return e.columns == nil || slices.Contains(e.columns, str(name[0])) }) {
-		return column{}, false
-	}
-	for _, t := range sel.TargetList {
-		if r := t.GetResTarget(); r.Name == str(name[0]) {
-			return a.column(r.Val, lvl)
-		}
-	}
-	return column{}, false
-}
-
-// isStar says whether an item of a select list stands for several columns.
-func isStar(t *pg.Node) bool {
-	v := t.GetResTarget().GetVal()
-	fields := v.GetColumnRef().GetFields()
-	if ind := v.GetAIndirection(); ind != nil {
-		fields = ind.Indirection
-	}
-	return len(fields) > 0 && fields[len(fields)-1].GetAStar() != nil
 }
 
 // distinctByKey says whether equal rows of a SELECT DISTINCT are on one shard.
@@ -123,7 +87,14 @@ func (a *analysis) windowsByKey(sel *pg.SelectStmt, anchor *leaf) bool {
 // each on one shard: HAVING and LIMIT choose among them there.
 func (c *combiner) wholeGroups() bool {
 	anchor := c.sources[0].anchor
-	return c.grouped && !c.verbatim && anchor != nil && c.a.groupsByKey(c.sel, anchor)
+	return c.grouped && !c.verbatim && anchor != nil && c.a.groupsByKey(c.sel, anchor) && !slices.ContainsFunc(c.terms, c.loosely)
+}
+
+// loosely says whether the shards group by what an expression of GROUP BY refers to, as
+// its text isn't known: that makes more groups.
+func (c *combiner) loosely(term *pg.Node) bool {
+	_, known := c.a.columns[term.GetColumnRef()]
+	return !known && !slices.ContainsFunc(c.groups, func(g *groupExpr) bool { return g.node == term })
 }
 
 // having is the text of HAVING, if the shards can decide it.

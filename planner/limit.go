@@ -67,19 +67,19 @@ func (c *combiner) order() (SQL, bool) {
 	var q SQL
 	for i, n := range c.sel.SortClause {
 		s := n.GetSortBy()
-		x, ok := c.a.sortExpr(c.sel, c.b.lvl, s.Node)
-		if !ok {
-			return nil, false
+		x := s.Node
+		if x.GetAConst() != nil {
+			c.a.textSpecific = true
+			x = outputAt(c.sel, x)
+		} else if t := c.a.targets[x.GetColumnRef()]; t != nil {
+			x = t.Val
 		}
-		r, ok := c.a.exprText(x)
-		if _, own := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), x); !own {
-			return nil, false
-		}
-		if !ok || s.SortbyDir == pg.SortByDir_SORTBY_USING || x.GetAConst() != nil {
+		text, ok := c.sortText(x)
+		if !ok || s.SortbyDir == pg.SortByDir_SORTBY_USING {
 			return nil, false
 		}
 		q = append(q, Piece{Own: choose(i == 0, " ORDER BY (", ", (")})
-		q = append(q, c.a.span(r)...)
+		q = append(q, text...)
 		dir := ")"
 		if s.SortbyDir == pg.SortByDir_SORTBY_DESC {
 			dir += " DESC"
@@ -93,4 +93,21 @@ func (c *combiner) order() (SQL, bool) {
 		q = append(q, Piece{Own: dir})
 	}
 	return q, true
+}
+
+// sortText is an expression as the shards sort by it: a name alone would be that of a
+// column of the result for them as well.
+func (c *combiner) sortText(x *pg.Node) (SQL, bool) {
+	if ref := x.GetColumnRef(); ref != nil {
+		col, ok := c.a.columns[ref]
+		if !ok || col.rte.block != c.b {
+			return nil, false
+		}
+		return own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n])), true
+	}
+	r, ok := c.a.exprText(x)
+	if _, own := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), x); !own || !ok || x.GetAConst() != nil {
+		return nil, false
+	}
+	return c.a.span(r), true
 }

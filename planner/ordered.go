@@ -127,11 +127,9 @@ func (a *analysis) addColumns(sel *pg.SelectStmt, out *Ordered, hidden SQL) bool
 // column before that of a column of FROM, or an expression.
 func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Node, bool) {
 	if x.GetAConst() != nil {
-		k, ok := a.ordinal(x)
-		if !ok || k < 1 || k > len(sel.TargetList) || slices.ContainsFunc(sel.TargetList[:k], isStar) {
-			return nil, false
-		}
-		return sel.TargetList[k-1].GetResTarget().Val, true
+		a.textSpecific = true
+		at := outputAt(sel, x)
+		return at, at != x
 	}
 	ref := x.GetColumnRef()
 	if ref == nil || len(ref.Fields) != 1 {
@@ -150,8 +148,8 @@ func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Nod
 			if _, merged := lvl.merged[name]; v.GetColumnRef() == nil || merged && len(v.GetColumnRef().Fields) > 1 {
 				return nil, false
 			}
-		case outputName(t.GetResTarget()) == "?column?" && hasSubquery(v):
-			return nil, false // its name may be that of a star's column
+		case outputName(t.GetResTarget()) == "":
+			return nil, false // it is that of a star's column
 		case outputName(t.GetResTarget()) != name:
 		case found != nil && !same(found, v):
 			return nil, false // PostgreSQL says that it is ambiguous
@@ -163,16 +161,6 @@ func (a *analysis) sortExpr(sel *pg.SelectStmt, lvl *level, x *pg.Node) (*pg.Nod
 		found = x
 	}
 	return found, true
-}
-
-// hasSubquery says whether there is a subquery in an expression.
-func hasSubquery(n *pg.Node) bool {
-	found := false
-	eachMessageBelow(n, func(m protoMessage) {
-		_, is := m.Interface().(*pg.SubLink)
-		found = found || is
-	})
-	return found
 }
 
 // sortKey says in what order an expression sorts; ok is false where that isn't certain, or

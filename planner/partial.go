@@ -10,10 +10,30 @@ import (
 // whole, whatever the type.
 var repeatable = set("min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor")
 
+// partial is an aggregate that is replaced, and by what.
+type partial struct {
+	call  *pg.Node
+	final SQL
+}
+
+// again replaces an aggregate as one that is the same: PostgreSQL may require that they
+// are, as in SELECT DISTINCT count(*) ... ORDER BY count(*).
+func (c *combiner) again(n *pg.Node) bool {
+	i := slices.IndexFunc(c.partials, func(p partial) bool { return c.a.equal(p.call, n) })
+	whole, ok := c.callRange(n.GetFuncCall())
+	if i < 0 || !ok {
+		return false
+	}
+	c.a.textSpecific = c.a.textSpecific || hasLiteral(n)
+	c.edits = append(c.edits, edit{whole, c.partials[i].final})
+	return true
+}
+
 // partial replaces an aggregate by what puts partial results together, and has the
 // shards compute these. It returns false for one that is not made of such parts with
 // the same result to the last digit.
-func (c *combiner) partial(f *pg.FuncCall) bool {
+func (c *combiner) partial(n *pg.Node) bool {
+	f := n.GetFuncCall()
 	name := c.builtin(f)
 	open, last, ok := c.call(f)
 	if name == "" || !ok || f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 || f.Over != nil || f.FuncVariadic || c.nested(f) {
@@ -38,14 +58,15 @@ func (c *combiner) partial(f *pg.FuncCall) bool {
 		default:
 			return false // a float4's sum is less exact than its average; an interval's is found out in steps
 		}
-		i := s.addPartial(append(own("pg_catalog.sum"), args...))
-		n := s.addPartial(append(own("pg_catalog.count"), args...))
-		final = own("(pg_catalog.sum(" + s.column(i) + ")/nullif(pg_catalog.sum(" + s.column(n) + "),0)" + count + ")")
+		sum := s.addPartial(append(own("pg_catalog.sum"), args...))
+		rows := s.addPartial(append(own("pg_catalog.count"), args...))
+		final = own("(pg_catalog.sum(" + s.column(sum) + ")/nullif(pg_catalog.sum(" + s.column(rows) + "),0)" + count + ")")
 	case repeatable[name] && len(f.Args) == 1:
 		final = own("pg_catalog." + name + "(" + s.column(s.addPartial(a.span(whole))) + ")")
 	default:
 		return false
 	}
+	c.partials = append(c.partials, partial{n, final})
 	c.edits = append(c.edits, edit{whole, final})
 	return true
 }
@@ -82,6 +103,8 @@ func (c *combiner) nested(f *pg.FuncCall) bool {
 			}
 		case *pg.FuncCall:
 			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v) || c.a.varies(v) && !c.a.replacesClock(v.Location))
+		case *pg.TypeCast:
+			bad = bad || oidCast(v)
 		case *pg.SQLValueFunction:
 			bad = bad || clockValue(v) && !c.a.replacesClock(v.Location)
 		}

@@ -145,6 +145,8 @@ func (a *analysis) spanning() *Refusal {
 		return nestedDML()
 	case a.opaque != "":
 		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+	case a.absent != nil:
+		return a.unknownRelation(a.absent)
 	case len(a.locals) > 0:
 		return &Refusal{Code: "0A000", Message: "a distributed table can't be combined with the local table \"" + a.locals[0] + "\" yet",
 			Hint: "Declare \"" + a.locals[0] + "\" as a reference table or as sharded, or query the two separately."}
@@ -167,6 +169,8 @@ func (a *analysis) multi() *Refusal {
 		return unsupported(a.stable+" may have another value on each shard", "Declare it IMMUTABLE if it reads neither tables nor the time.")
 	case a.shardOwn != "":
 		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+	case a.oid != "":
+		return unsupported(a.oid+" may give another OID on each shard", "Send the name as text.")
 	case a.unstable != "":
 		return unsupported("a part of this statement that every shard would run for itself depends on "+a.unstable+", and may give other rows on each",
 			"Send that part as a statement of its own, and pass the result as a parameter.")

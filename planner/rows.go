@@ -62,6 +62,9 @@ func (a *analysis) copyQuery(c *pg.CopyStmt) *Statement {
 		if r != nil {
 			return nil, r
 		}
+		if a.absent != nil {
+			return nil, a.unknownRelation(a.absent)
+		}
 		if name := a.sessionRelation(); name != "" {
 			return nil, unsupported("COPY of rows of a distributed table together with the system or temporary relation "+name+" is not supported yet", "Copy the two separately, or use a plain SELECT.")
 		}

@@ -79,6 +79,7 @@ type Column struct {
 	Name    string
 	Type    uint32 // base type's OID, domains resolved
 	NotNull bool
+	Primary bool // a part of the primary key, on which the other columns depend
 	// Default is the volatility of the default expression; HasDefault says
 	// whether there is one. Sequence says that it takes the next value of a
 	// sequence (serial or identity).
@@ -270,6 +271,21 @@ func (e *Env) find(schema, name string) *Table {
 		}
 	}
 	return nil
+}
+
+// system says whether a name that find doesn't know may be that of a system or temporary
+// relation. Of the system's, the snapshot holds those in pg_catalog.
+func (e *Env) system(schema, name string) bool {
+	switch schema {
+	case "":
+		return e.Temp[name] || e.Schema.Table("pg_catalog", name) != nil ||
+			slices.ContainsFunc(e.SearchPath, func(s string) bool { return systemSchema(s) && s != "pg_catalog" && s != "pg_temp" })
+	case "pg_catalog":
+		return e.Schema.Table(schema, name) != nil
+	case "pg_temp":
+		return e.Temp[name]
+	}
+	return systemSchema(schema)
 }
 
 // ruled stands for a table that a rule names and the snapshot does not hold: a

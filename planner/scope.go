@@ -17,6 +17,7 @@ type level struct {
 	rtes    []*rte
 	ctes    map[string]outputs
 	merged  map[string]column // columns merged by USING; the zero column where neither side has the value
+	recast  map[string]bool   // of these, those that may have another type or look otherwise than the column
 	hidden  bool              // NATURAL has merged columns that are not known: no unqualified name is certain
 	rows    bool              // the query in it gives the rows of an INSERT
 	unnamed bool              // an entry has a name that is not known: no qualified name of a level outside is certain
@@ -26,7 +27,7 @@ type level struct {
 // and LATERAL see of it. A name that only other entries have is one of the levels
 // around it.
 func (l *level) scope(rtes []*rte) *level {
-	s := &level{parent: l.parent, rtes: slices.Clone(rtes), ctes: l.ctes, hidden: l.hidden, unnamed: l.unnamed}
+	s := &level{parent: l.parent, rtes: slices.Clone(rtes), ctes: l.ctes, recast: l.recast, hidden: l.hidden, unnamed: l.unnamed}
 	for name, c := range l.merged {
 		if c.rte == nil || slices.Contains(s.rtes, c.rte) {
 			if s.merged == nil {
@@ -89,6 +90,17 @@ func (c column) bytewise() bool {
 		return c.rte.table.Columns[c.n].Deterministic
 	}
 	return true
+}
+
+// recasts says whether a reference is to a merged column that is not just one of its
+// sides' columns.
+func (l *level) recasts(ref *pg.ColumnRef) bool {
+	for ; l != nil && len(ref.Fields) == 1; l = l.parent {
+		if _, ok := l.merged[str(ref.Fields[0])]; ok {
+			return l.recast[str(ref.Fields[0])]
+		}
+	}
+	return false
 }
 
 // column resolves a column reference; ok only when it is certain which column

@@ -163,24 +163,13 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf,
 		return no("LIMIT", pinHint)
 	}
 	merge := Concat
-	aggregates := 0
-	window := false
-	for _, t := range sel.TargetList {
-		a.eachCall(t, func(f *pg.FuncCall) {
-			if f.Over != nil {
-				window = true
-			} else if a.aggregate(f) {
-				aggregates++
-			}
-		})
-	}
-	if window && (why != nil || !a.windowsByKey(sel, anchor)) {
+	if a.windows(sel) && (why != nil || !a.windowsByKey(sel, anchor)) {
 		return no("a window function", pinHint)
 	}
 	if a.outerAgg {
 		return no("an aggregate that may be of the query around its subquery", pinHint)
 	}
-	if aggregates > 0 && !grouped {
+	if a.aggregates(sel) && !grouped {
 		if !a.onlyCounts(sel.TargetList) {
 			return no("an aggregate other than count", pinHint)
 		}

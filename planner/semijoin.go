@@ -115,7 +115,7 @@ func (a *analysis) equalInside(n *pg.Node, c column) (out []column) {
 	add := func(x, y *pg.Node) {
 		cx, ok := a.columns[x.GetColumnRef()]
 		cy, too := a.columns[y.GetColumnRef()]
-		if ok && too && cx == c && cy.rte.block != c.rte.block && cx.family() != familyNone && cx.family() == cy.family() {
+		if ok && too && cx == c && cy.rte.block != c.rte.block && cx.family() != familyNone && cx.family() == cy.family() && cx.bytewise() && cy.bytewise() {
 			out = append(out, cy)
 		}
 	}

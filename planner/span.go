@@ -104,6 +104,34 @@ func readsAs(text string, want *pg.Node) bool {
 // same says whether two expressions are the same but for their places.
 func same(x, y *pg.Node) bool { return proto.Equal(withoutPlaces(x), withoutPlaces(y)) }
 
+// equal says whether two expressions are the same, however they refer to columns.
+func (a *analysis) equal(x, y *pg.Node) bool {
+	return x.ProtoReflect().WhichOneof(nodeOneof) == y.ProtoReflect().WhichOneof(nodeOneof) && proto.Equal(a.canonical(x), a.canonical(y))
+}
+
+// canonical copies an expression without places, and with a column's number in the
+// place of its name where it is known.
+func (a *analysis) canonical(n *pg.Node) *pg.Node {
+	var refs []*pg.ColumnRef
+	eachMessageBelow(n, func(m protoreflect.Message) {
+		if ref, ok := m.Interface().(*pg.ColumnRef); ok {
+			refs = append(refs, ref)
+		}
+	})
+	n = withoutPlaces(n)
+	eachMessageBelow(n, func(m protoreflect.Message) {
+		ref, ok := m.Interface().(*pg.ColumnRef)
+		if !ok {
+			return
+		}
+		if c, known := a.columns[refs[0]]; known {
+			ref.Fields = []*pg.Node{pg.MakeAConstIntNode(int64(c.rte.number), 0), pg.MakeAConstIntNode(int64(c.n), 0)}
+		}
+		refs = refs[1:]
+	})
+	return n
+}
+
 // withoutPlaces copies a tree without the places of its tokens.
 func withoutPlaces(n *pg.Node) *pg.Node {
 	c, ok := proto.Clone(n).(*pg.Node)

@@ -39,7 +39,8 @@ const (
 			coalesce((SELECT CASE l.collprovider WHEN 'b' THEN true WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
 					WHEN 'd' THEN (SELECT d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
 						FROM pg_database d WHERE d.datname = current_database()) END
-				FROM pg_collation l WHERE l.oid = a.attcollation), false)
+				FROM pg_collation l WHERE l.oid = a.attcollation), false),
+			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate AND a.attnum = ANY (i.indkey))
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -254,7 +255,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]),
+			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]),
 		})
 	}
 	return nil

@@ -135,11 +135,17 @@ SELECT min(ratio), max(ratio), min(balance), max(balance), min(seen), max(seen) 
 -- GROUP BY the key, where each group is on one shard
 SELECT customer_id, count(*), max(at) FROM orders GROUP BY customer_id;
 
--- wrong: GROUP BY, and FROM refers to a column that is not grouped by
+-- GROUP BY, and FROM refers to a column that is not grouped by
 SELECT customer_id FROM orders o, unnest(parts) p GROUP BY customer_id;
 
--- wrong: the same of a LATERAL subquery
+-- the same of a LATERAL subquery
 SELECT o.qty, count(*) FROM orders o CROSS JOIN LATERAL (SELECT o.mood) s GROUP BY o.qty;
+
+-- the same, where the subquery groups and WHERE refers to a third column
+SELECT c.country, count(*) FROM customers c, LATERAL (SELECT sum(o.qty) AS s FROM orders o WHERE o.customer_id = c.id GROUP BY c.name) l WHERE c.age > l.s GROUP BY c.country;
+
+-- the direct argument of an ordered-set aggregate is outside of it, and depends on the primary key
+SELECT c.id, rank(c.score) WITHIN GROUP (ORDER BY o.qty) FROM customers c JOIN orders o ON o.mood = c.mood GROUP BY c.id;
 
 -- GROUP BY a part of the key
 SELECT tenant, count(*), sum(size) FROM events GROUP BY tenant;
@@ -153,6 +159,45 @@ SELECT coalesce(age, 0) / 10, count(*) FROM customers GROUP BY coalesce(age, 0) 
 -- GROUP BY by number and by alias
 SELECT upper(name) AS n, active, count(*) FROM customers GROUP BY n, 2;
 
+-- GROUP BY a number that means another column than in the same statement with another number
+SELECT 'y', 'x', count(*) FROM voids GROUP BY 2;
+
+-- the same number, and a star before it
+SELECT *, count(*) FROM voids GROUP BY 1, 2, 3;
+
+-- GROUP BY the name that PostgreSQL gives a column of the result
+SELECT extract(year FROM at), count(*) FROM orders GROUP BY "extract";
+
+-- GROUP BY the name of an operator's column
+SELECT id > 4, count(*) FROM customers GROUP BY "?column?";
+
+-- GROUP BY the name of a subquery's column
+SELECT (SELECT max(o.qty) AS most FROM orders o WHERE o.customer_id = c.id), count(*) FROM customers c GROUP BY most;
+
+-- GROUP BY a name in grouping sets
+SELECT upper(name), mood, count(*) FROM customers GROUP BY GROUPING SETS ((upper, mood), 1, ());
+
+-- GROUP BY an expression that refers to its column in another way than the list
+SELECT upper(c.name), count(*) FROM customers c JOIN orders o ON o.mood = c.mood GROUP BY upper(name);
+
+-- the same, where the shards group
+SELECT id > 4, count(*) FROM customers c GROUP BY c.id > 4;
+
+-- GROUP BY a name of FROM that is also one of the result, but not what stands there
+SELECT qty AS id, count(*) FROM orders GROUP BY id, qty;
+
+-- GROUP BY a name of the result that a table outside has as well
+SELECT c.id, l.* FROM customers c, LATERAL (SELECT o.qty % 2 AS age, count(*) FROM orders o WHERE o.id > c.id GROUP BY age) l;
+
+-- the same in a scalar subquery
+SELECT (SELECT max(n) FROM (SELECT qty % 2 AS name, count(*) AS n FROM orders GROUP BY name) s) FROM customers c ORDER BY id LIMIT 2;
+
+-- GROUP BY an expression that is the same as in the list
+SELECT id % 3, count(*) FROM customers GROUP BY id, id % 3;
+
+-- one that is not, in the same statement with another number
+SELECT id % 3, count(*) FROM customers GROUP BY id, id % 4;
+
 -- GROUP BY a column with a collation of its own
 SELECT note, count(*), min(note) FROM orders GROUP BY note;
 
@@ -161,6 +206,15 @@ SELECT ratio, count(*) FROM customers GROUP BY ratio;
 
 -- GROUP BY the primary key of a table gives its other columns
 SELECT c.id, c.name, count(o.id) FROM customers c LEFT JOIN orders o ON o.customer_id = c.id GROUP BY c.id;
+
+-- the same for a star
+SELECT c.*, count(*) FROM customers c JOIN orders o ON o.qty = c.age GROUP BY c.id;
+
+-- the same for a part of the primary key, which does not do
+SELECT e.what, count(*) FROM events e GROUP BY e.n, e.day;
+
+-- the same with grouping sets
+SELECT id, name FROM customers GROUP BY GROUPING SETS ((id), (id, age));
 
 -- GROUP BY a subquery, which has to be the same in the list
 SELECT (SELECT count(*) FROM customers c WHERE c.name = i.label), count(*) FROM items i GROUP BY (SELECT count(*) FROM customers c WHERE c.name = i.label);
@@ -213,11 +267,20 @@ SELECT DISTINCT score FROM customers ORDER BY score LIMIT 5;
 -- DISTINCT of an aggregate
 SELECT DISTINCT count(*) FROM orders GROUP BY customer_id;
 
+-- ordered: DISTINCT of an aggregate, and the same aggregate in ORDER BY
+SELECT DISTINCT count(*), country FROM customers GROUP BY country, mood ORDER BY count(*), country;
+
 -- ordered: DISTINCT ON, the first of each group by another column
 SELECT DISTINCT ON (country) country, id, score FROM customers ORDER BY country, score DESC NULLS LAST, id;
 
 -- ordered: DISTINCT ON what has a name in the list and stands there once more without
 SELECT DISTINCT ON (id, age) id, age AS x, age FROM customers ORDER BY id, age;
+
+-- DISTINCT ON a window function, of which each row counts
+SELECT DISTINCT ON (count(*) OVER (PARTITION BY mood)) mood FROM orders ORDER BY count(*) OVER (PARTITION BY mood), mood;
+
+-- DISTINCT ON one that ORDER BY doesn't have
+SELECT DISTINCT ON (count(*) OVER ()) 1 FROM orders;
 
 -- ordered: DISTINCT ON a subquery, which has to be the same in ORDER BY
 SELECT DISTINCT ON ((SELECT count(*) FROM orders o WHERE o.qty = c.age)) id FROM customers c ORDER BY (SELECT count(*) FROM orders o WHERE o.qty = c.age), id;
@@ -252,6 +315,24 @@ SELECT - id AS id FROM customers ORDER BY id;
 -- ordered: ORDER BY an expression takes the column, not the alias
 SELECT - id AS id FROM customers ORDER BY id + 0;
 
+-- ordered: ORDER BY a number
+SELECT id, age FROM customers ORDER BY 2, id LIMIT 3;
+
+-- ordered: ORDER BY a number, which is another one in the same statement
+SELECT id, age FROM customers ORDER BY 1, id LIMIT 3;
+
+-- ordered: ORDER BY a name that a star gives, where the same name in FROM is the merged column
+SELECT i.*, s.place FROM items i RIGHT JOIN stock s USING (sku) ORDER BY sku DESC, s.sku, place LIMIT 9;
+
+-- ORDER BY a name of the result that a table outside has as well
+SELECT c.id, ARRAY(SELECT o.qty AS name FROM orders o ORDER BY name) FROM customers c;
+
+-- the same in a set operation
+SELECT c.id, ARRAY(SELECT o.qty AS name FROM orders o UNION SELECT 1 ORDER BY name) FROM customers c;
+
+-- DISTINCT ON such a name
+SELECT c.id, ARRAY(SELECT DISTINCT ON (age) o.qty AS age FROM orders o ORDER BY age) FROM customers c;
+
 -- ordered: ORDER BY a collation that is not the database's
 SELECT note, id FROM orders ORDER BY note, id;
 
@@ -281,6 +362,12 @@ SELECT id FROM customers ORDER BY id OFFSET 1000;
 
 -- ordered: LIMIT of a subquery
 SELECT id FROM customers ORDER BY id LIMIT (SELECT count(*) FROM kinds);
+
+-- ordered: LIMIT of a subquery over a sharded table
+SELECT id FROM customers ORDER BY id LIMIT (SELECT count(*) FROM orders) / 18;
+
+-- ordered: OFFSET of one
+SELECT id FROM customers ORDER BY id OFFSET (SELECT count(*) FROM orders) / 2 LIMIT 3;
 
 -- ordered: LIMIT by the key alone, each shard by itself giving less
 SELECT o.id FROM customers c JOIN orders o ON o.customer_id = c.id ORDER BY o.id LIMIT 4;
@@ -333,6 +420,9 @@ SELECT country, count(*), sum(count(*)) OVER (), rank() OVER (ORDER BY count(*) 
 -- a named window with frames
 SELECT id, sum(qty) OVER w, first_value(id) OVER (w ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM orders WINDOW w AS (ORDER BY id);
 
+-- a window that nothing uses makes one group of the rows
+SELECT 1 FROM customers WINDOW w AS (ORDER BY count(*));
+
 -- WITH, used twice
 WITH o AS (SELECT customer_id, sum(qty) AS q FROM orders GROUP BY 1) SELECT a.customer_id FROM o a JOIN o b ON a.q = b.q AND a.customer_id < b.customer_id;
 
@@ -384,11 +474,23 @@ SELECT * FROM stock NATURAL JOIN items;
 -- NATURAL LEFT JOIN of a table with itself
 SELECT count(*) FROM events a NATURAL LEFT JOIN events b;
 
+-- USING of columns with different types: the merged one has the wider
+SELECT id, count(*), pg_typeof(id) FROM kinds JOIN customers USING (id) GROUP BY id;
+
+-- USING of numerics with different scales
+SELECT factor, pg_typeof(factor) FROM kinds JOIN (SELECT balance::numeric(20, 5) AS factor FROM customers) s USING (factor);
+
 -- LATERAL with LIMIT: one for each row
 SELECT c.id, l.id FROM customers c CROSS JOIN LATERAL (SELECT o.id FROM orders o WHERE o.customer_id = c.id ORDER BY o.id DESC LIMIT 1) l;
 
 -- LEFT JOIN LATERAL with an aggregate across groups
 SELECT i.sku, l.n FROM items i LEFT JOIN LATERAL (SELECT count(*) AS n FROM orders o WHERE o.sku = i.sku) l ON l.n > 1;
+
+-- LATERAL without tables: its columns have the names of those outside
+SELECT l.*, row_to_json(l) FROM customers c CROSS JOIN LATERAL (SELECT c.name, c.id + 1, now() = now()) l;
+
+-- the same of a set operation, whose first query gives the names
+SELECT c.id, row_to_json(l) FROM customers c CROSS JOIN LATERAL (SELECT c.name UNION SELECT c.code) l;
 
 -- a function in FROM that refers to a sharded table's column
 SELECT id, p FROM orders, unnest(parts) p;
@@ -420,8 +522,14 @@ SELECT row_to_json(t) FROM countries AS t(a, b) JOIN customers c ON c.country = 
 -- the whole row of a subquery
 SELECT row_to_json(s), s FROM (SELECT id, name AS "The Name" FROM customers) s WHERE s.id = 1;
 
+-- elements that have the names of their columns
+SELECT xmlforest(id, name AS n), xmlelement(name x, xmlattributes(id)) FROM customers ORDER BY id LIMIT 2;
+
 -- a field of a whole row, and all of them
 SELECT (c).name, (c).* FROM customers c WHERE (c).id IN (1, 2);
+
+-- a field of a whole row, written as a function
+SELECT mood(o), count(*) FROM orders o GROUP BY mood(o);
 
 -- rows compared with each other
 SELECT o.id FROM orders o JOIN customers c ON ROW(o.customer_id, o.qty) = ROW(c.id, c.age);
@@ -530,3 +638,6 @@ SELECT array_agg(mood ORDER BY mood), max(mood), enum_range(NULL::mood) FROM cus
 
 -- a row with an enum in it
 SELECT ROW(id, mood), ARRAY[mood, 'ok'] FROM orders WHERE id < 6;
+
+-- OIDs of the user's types and tables, which each server gives for itself
+SELECT pg_typeof(mood)::text, count(*), min('orders'::regclass::oid) = max('orders'::regclass::oid) FROM orders GROUP BY pg_typeof(mood);
