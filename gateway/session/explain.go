@@ -171,16 +171,12 @@ func (s *Session) explainOnShards(x *explaining) error {
 
 // connsOf gets the connections to shards. A failure is told to the client.
 func (s *Session) connsOf(x *explaining, shards []int) (conns []*pool.Conn, ok bool) {
-	for _, shard := range shards {
-		c, err := x.gathering.on(shard)
-		if err != nil {
-			s.run.Run(false)
-			s.failGather(asError(err))
-			return nil, false
-		}
-		conns = append(conns, c)
+	conns, err := x.gathering.onAll(shards)
+	if err != nil {
+		s.run.Run(false)
+		s.failGather(asError(err))
 	}
-	return conns, true
+	return conns, err == nil
 }
 
 // explainTask executes the EXPLAIN that was bound on a connection. denied is the hint

@@ -142,13 +142,9 @@ func (s *Session) askPart(g *gathering, i int) error {
 	if err != nil {
 		return err
 	}
-	var conns []*pool.Conn
-	for _, shard := range shards {
-		c, err := g.on(shard)
-		if err != nil {
-			return err
-		}
-		conns = append(conns, c)
+	conns, err := g.onAll(shards)
+	if err != nil {
+		return err
 	}
 	sql, keys := g.query(nil, i)
 	for _, c := range conns {
@@ -234,6 +230,18 @@ func (g *gathering) on(shard int) (*pool.Conn, error) {
 		g.used = append(g.used, c)
 	}
 	return c, err
+}
+
+// onAll gets the connections to several shards.
+func (g *gathering) onAll(shards []int) (conns []*pool.Conn, err error) {
+	for _, shard := range slices.Clone(shards) {
+		c, err := g.on(shard)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
 }
 
 // syncUsed ends what was sent on every connection.

@@ -113,15 +113,11 @@ func (s *Session) selectRows(in *inserting) error {
 		q.plan, q.text, q.lits = g, v.Text, v.Literals
 		return s.gather(q)
 	}
-	var conns []*pool.Conn
-	for _, shard := range slices.Clone(shards) {
-		c, err := q.on(shard)
-		if err != nil {
-			s.run.Run(false)
-			s.failGather(asError(err))
-			return nil
-		}
-		conns = append(conns, c)
+	conns, err := q.onAll(shards)
+	if err != nil {
+		s.run.Run(false)
+		s.failGather(asError(err))
+		return nil
 	}
 	for _, c := range conns {
 		s.sendPart(c, q, q.text, nil)

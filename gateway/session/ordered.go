@@ -72,14 +72,12 @@ func (s *Session) orderedConns(g *gathering, plan *planner.Ordered) ([]*pool.Con
 	if err != nil {
 		return nil, asError(err)
 	}
-	var conns []*pool.Conn
-	for _, shard := range shards {
-		c, err := g.on(shard)
-		if err != nil {
-			return nil, asError(err)
-		}
+	conns, err := g.onAll(shards)
+	if err != nil {
+		return nil, asError(err)
+	}
+	for _, c := range conns {
 		c.Tainted = c.Tainted || g.taints
-		conns = append(conns, c)
 	}
 	return conns, nil
 }
