@@ -34,18 +34,7 @@ func TestChange(t *testing.T) {
 			t.Fatalf("%s: %v, %v", sql, tag, err)
 		}
 	}
-	fails := func(sql, want string) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), sql); code(err) != want {
-			t.Errorf("%s: %v, want %s", sql, err, want)
-		}
-	}
-	total := func(query string, want int64) {
-		t.Helper()
-		if n := c.sum(query); n != want {
-			t.Errorf("%s: %d, want %d", query, n, want)
-		}
-	}
+	fails, total := c.checks(conn)
 
 	change("UPDATE t SET n = u.id, v = u.w FROM u WHERE u.tid = t.id AND u.n < 5", 2500)
 	total("SELECT count(*) FROM t WHERE n = 5001 - id AND length(v) = 100", 2500)

@@ -388,3 +388,22 @@ func (c *cluster) balanced() {
 func sqlf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// checks returns two checks: that a statement fails with an SQLSTATE, and that what a
+// query gives, added up over the shards, is a number.
+func (c *cluster) checks(conn *pgx.Conn) (fails func(sql, want string), total func(query string, want int64)) {
+	t := c.t
+	fails = func(sql, want string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); code(err) != want {
+			t.Errorf("%s: %v, want %s", sql, err, want)
+		}
+	}
+	total = func(query string, want int64) {
+		t.Helper()
+		if n := c.sum(query); n != want {
+			t.Errorf("%s: %d, want %d", query, n, want)
+		}
+	}
+	return fails, total
+}

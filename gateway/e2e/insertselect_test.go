@@ -31,18 +31,7 @@ tables:
 			t.Fatalf("%s: %v, %v", sql, tag, err)
 		}
 	}
-	fails := func(sql, want string) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), sql); code(err) != want {
-			t.Errorf("%s: %v, want %s", sql, err, want)
-		}
-	}
-	total := func(query string, want int64) {
-		t.Helper()
-		if n := c.sum(query); n != want {
-			t.Errorf("%s: %d, want %d", query, n, want)
-		}
-	}
+	fails, total := c.checks(conn)
 
 	// COPY has put u's rows where they belong; the rows that meet them are there too.
 	insert("INSERT INTO t SELECT i::numeric, 'v' || i, i / 7.0 FROM generate_series(1, 5000) i", 5000)

@@ -37,18 +37,7 @@ tables:
 			t.Fatalf("%s: %v, %v", sql, tag, err)
 		}
 	}
-	fails := func(sql, want string) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), sql); code(err) != want {
-			t.Errorf("%s: %v, want %s", sql, err, want)
-		}
-	}
-	total := func(query string, want int64) {
-		t.Helper()
-		if n := c.sum(query); n != want {
-			t.Errorf("%s: %d, want %d", query, n, want)
-		}
-	}
+	fails, total := c.checks(conn)
 
 	update("UPDATE t SET id = id + 10000, v = v || '!'", 5000)
 	total("SELECT count(*) FROM t WHERE v = 'v' || id - 10000 || '!' AND n = round((id - 10000) / 7.0, 2)", 5000)
