@@ -522,9 +522,11 @@ func (c *combiner) dependent() {
 	for _, col := range c.loose {
 		if c.keyed(col.rte) {
 			text += ", " + c.column(col)
+			// The table itself can be brought with its key.
+			c.failed = c.failed || col.typ().Scalar && !c.groupable(col)
 		}
 	}
-	if text == "" {
+	if text == "" || c.failed {
 		return
 	}
 	if slices.ContainsFunc(c.sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }) {

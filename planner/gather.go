@@ -57,6 +57,9 @@ type Part struct {
 	// Index are the columns by which rows are looked for again and again: a hash index
 	// on each, which takes values of any length, is worth its while when there are many.
 	Index []string
+	// Primary are the columns of the table's primary key, where the final statement may
+	// rest on what depends on it: it must be a table's then, and not an array's.
+	Primary []string
 	// Keys are the columns, by position, whose values other parts are asked with: those
 	// that have this one in After. What After names is asked first.
 	Keys, After []int
@@ -164,7 +167,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 	}
 	for _, p := range g.parts {
 		if out.Inside == Always {
-			p.Index = nil // of a table that can't be made
+			p.Index, p.Primary = nil, nil // of a table that can't be made
 		}
 		if g.target != nil && !p.Plain {
 			g.refusal = unsupported("rows of "+p.Table+" with types or collations of the user's, arrays or samples can't be brought together for a statement that changes rows",
@@ -219,7 +222,7 @@ func (a *analysis) sessionRelation() string {
 
 // block plans a SELECT and those inside it.
 func (g *gatherer) block(b *block) {
-	if g.refusal != nil || !g.whole && len(b.uses) > 0 && g.combine(b) {
+	if g.refusal != nil || !g.whole && len(b.uses) > 0 && !b.alike() && g.combine(b) {
 		return
 	}
 	g.nameOutputs(b)
@@ -296,7 +299,11 @@ func (g *gatherer) table(u use) {
 			p.Index = append(p.Index, u.table.Columns[c.n].Name)
 		}
 	}
-	conds := g.a.filters(u)
+	p.Primary = g.primaryFor(u, p.Columns)
+	var conds []*pg.Node
+	if u.rte.block == nil || !u.rte.block.alike() {
+		conds = g.a.filters(u)
+	}
 	for i, n := range conds {
 		r, _ := g.a.exprText(n)
 		before := " AND ("
@@ -308,7 +315,7 @@ func (g *gatherer) table(u use) {
 	if locks != "" && p.Place == Any {
 		p.Place = Home
 	}
-	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index, locks)
+	key := fmt.Sprint(p.Place, p.Pins, p.Query, p.Index, p.Primary, locks)
 	i, ok := g.tables[key]
 	if !ok {
 		i = len(g.parts)

@@ -315,6 +315,9 @@ func (r *renderer) gather(g *Gather) {
 				if len(p.Index) > 0 {
 					r.line("index on %s", strings.Join(p.Index, ", "))
 				}
+				if len(p.Primary) > 0 {
+					r.line("primary key %s", strings.Join(p.Primary, ", "))
+				}
 				if i < len(r.parts) {
 					r.notes(r.parts[i])
 				}

@@ -209,3 +209,22 @@ func TestGatherOwnLocks(t *testing.T) {
 	}
 	must(t, conn, "BEGIN", "TRUNCATE other", "CREATE TABLE made (id int)", query, "COMMIT")
 }
+
+// Rows of tables that inherit from one may repeat its primary key. PostgreSQL then takes a
+// column that depends on it from any of the rows.
+func TestGatherInherited(t *testing.T) {
+	c := newCluster(t, 3, wideRule)
+	c.serve()
+	conn := c.connect("postgres")
+	must(t, conn, "CREATE TABLE wide (id int PRIMARY KEY, v text)", "CREATE TABLE plain (id int PRIMARY KEY, v text)", "CREATE TABLE heirs () INHERITS (plain)",
+		"INSERT INTO wide SELECT i, i FROM generate_series(1, 9) i", "INSERT INTO plain VALUES (1, '1')", "INSERT INTO heirs VALUES (1, '2')")
+	for _, x := range []struct{ sql, code string }{
+		{"SELECT p.v, count(w.id) FROM plain p LEFT JOIN wide w ON w.v = p.v GROUP BY p.id", "0A000"},
+		{"SELECT p.v, count(w.id) FROM ONLY plain p LEFT JOIN wide w ON w.v = p.v GROUP BY p.id", ""},
+		{"SELECT p.v, count(w.id) FROM plain p LEFT JOIN wide w ON w.v = p.v GROUP BY p.id, p.v", ""},
+	} {
+		if _, err := conn.Exec(t.Context(), x.sql); code(err) != x.code {
+			t.Errorf("%s: %v", x.sql, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
@@ -135,9 +136,10 @@ func (p *GatheredPart) outside() *wire.Error {
 		WithHint("Let the statement need fewer rows, by conditions or by several statements.")
 }
 
-// inlines says whether the rows can travel as arrays.
+// inlines says whether the rows can travel as arrays. Only a table can have a key, but
+// without one PostgreSQL says no worse than that it can't do it.
 func (p *GatheredPart) inlines() bool {
-	return p.plan.Plain && !p.g.InTables && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
+	return p.plan.Plain && !p.g.InTables && (len(p.plan.Primary) == 0 || p.inMemory()) && !slices.ContainsFunc(p.types, func(oid uint32) bool { return arrays[oid] == 0 })
 }
 
 // copy sends rows to the temporary table.
@@ -267,6 +269,9 @@ func (p *GatheredPart) End() *wire.Error {
 	if _, e := readResult(c); e != nil {
 		return e
 	}
+	if e := p.addKey(); e != nil {
+		return e
+	}
 	if p.count < analyzeRows {
 		return nil
 	}
@@ -279,32 +284,60 @@ func (p *GatheredPart) End() *wire.Error {
 	return e
 }
 
+// addKey gives the temporary table its primary key, if the final statement may need it.
+func (p *GatheredPart) addKey() *wire.Error {
+	if len(p.plan.Primary) == 0 {
+		return nil
+	}
+	var names []string
+	for _, name := range p.plan.Primary {
+		names = append(names, planner.QuoteIdent(name))
+	}
+	p.g.Conn.SendQuery("ALTER TABLE " + p.table + " ADD PRIMARY KEY (" + strings.Join(names, ", ") + ")")
+	_, e := readResult(p.g.Conn)
+	if e != nil && e.Code == wire.UniqueViolation { // by rows of tables that inherit from it
+		return wire.Errorf(wire.FeatureNotSupported, "rows of %s have the same primary key, on which a column outside of GROUP BY depends", p.plan.Table).
+			WithHint("Add the column to GROUP BY, or read ONLY the table.")
+	}
+	return e
+}
+
 // PartArrays writes the parts of a final statement, a planner.PartWriter, and
 // collects the parameters that they need.
 type PartArrays struct {
 	OIDs   []uint32 // the types of all parameters, the client's own first
 	Arrays [][]byte // in binary, behind the client's own
 	g      *Gathering
+	first  map[int]int // the number of a part's first array
 }
 
 // NewPartArrays makes a PartArrays for a statement with parameters of these types.
 func NewPartArrays(g *Gathering, types []uint32) *PartArrays {
-	return &PartArrays{OIDs: slices.Clone(types), g: g}
+	return &PartArrays{OIDs: slices.Clone(types), g: g, first: map[int]int{}}
 }
 
-// AppendSource is a planner.PartWriter's.
+// AppendSource is a planner.PartWriter's. A part is written alike wherever it is read, as
+// two expressions that have to be the same may read it.
 func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 	p := &w.g.Parts[part]
 	if p.table != "" {
 		return append(dst, p.table...)
 	}
+	first, ok := w.first[part]
+	if !ok {
+		first = len(w.OIDs) + 1
+		w.first[part] = first
+		for _, t := range p.types {
+			w.OIDs = append(w.OIDs, arrays[t])
+		}
+		w.Arrays = append(w.Arrays, p.arrays()...)
+	}
 	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
-	for i, t := range p.types {
+	for i := range p.types {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		w.OIDs = append(w.OIDs, arrays[t])
-		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", len(w.OIDs))
+		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", first+i)
 	}
 	dst = append(dst, ") AS _("...)
 	for i, name := range p.plan.Columns {
@@ -313,7 +346,6 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 		}
 		dst = append(dst, planner.QuoteIdent(name)...)
 	}
-	w.Arrays = append(w.Arrays, p.arrays()...)
 	return append(dst, "))"...)
 }
 
