@@ -297,13 +297,9 @@ func (c *combiner) target(t *pg.ResTarget) {
 		return
 	}
 	// Its name must stay, for the queries around and a name alone in ORDER BY or GROUP BY.
-	r, ok := c.a.exprText(t.Val)
-	name := outputName(t)
-	if !ok || name == "" {
-		c.failed = true
-		return
-	}
-	c.edits = append(c.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(name))})
+	e, ok := c.a.asName(t)
+	c.failed = !ok
+	c.edits = append(c.edits, e)
 }
 
 // named says whether output columns may be meant by a name alone.

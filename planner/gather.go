@@ -250,13 +250,12 @@ func (g *gatherer) nameOutputs(b *block) {
 		if t.Name != "" || !g.replaces(t.Val) {
 			continue
 		}
-		r, ok := g.a.exprText(t.Val)
-		name := outputName(t)
-		if !ok || name == "" {
+		e, ok := g.a.asName(t)
+		if !ok {
 			g.unnamed = true
 			return
 		}
-		g.edits = append(g.edits, edit{byteRange{r.end, r.end}, own(" AS " + QuoteIdent(name))})
+		g.edits = append(g.edits, e)
 	}
 }
 

@@ -92,6 +92,28 @@ func (c column) bytewise() bool {
 	return true
 }
 
+// row is the entry whose row a name alone means, as none of the columns that it could be
+// has it; nil where that isn't certain.
+func (l *level) row(ref *pg.ColumnRef) *rte {
+	name := str(ref.Fields[0])
+	if len(ref.Fields) > 1 || name == "" {
+		return nil
+	}
+	for o := l; o != nil; o = o.parent {
+		if o.mayHave(name) {
+			return nil
+		}
+	}
+	for ; l != nil && !l.unnamed; l = l.parent {
+		for _, e := range l.rtes {
+			if e.name == name {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
 // recasts says whether a reference is to a merged column that is not just one of its
 // sides' columns.
 func (l *level) recasts(ref *pg.ColumnRef) bool {

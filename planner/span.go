@@ -32,6 +32,26 @@ func (a *analysis) exprText(n *pg.Node) (byteRange, bool) {
 	return r.byteRange, r.ok
 }
 
+// asName is the edit that gives a column of a result its name by AS: behind the
+// parentheses around its expression, which the tree doesn't have.
+func (a *analysis) asName(t *pg.ResTarget) (edit, bool) {
+	r, ok := a.exprText(t.Val)
+	name := outputName(t)
+	if !ok || name == "" {
+		return edit{}, false
+	}
+	first := a.tokenAt(int32(r.start))
+	last := first
+	for int(a.toks[last].End) < r.end {
+		last++
+	}
+	for a.is(first-1, '(') && a.is(last+1, ')') {
+		first, last = first-1, last+1
+	}
+	end := int(a.toks[last].End)
+	return edit{byteRange{end, end}, own(" AS " + QuoteIdent(name))}, true
+}
+
 func (a *analysis) findText(n *pg.Node) (byteRange, bool) {
 	if n == nil || a.tokens() == nil {
 		return byteRange{}, false

@@ -165,7 +165,7 @@ func (a *analysis) definition(t *Table, x *expansion) (string, *Refusal) {
 	if err != nil || len(parsed.tree.Stmts) != 1 {
 		return "", unreadable
 	}
-	d := &analysis{env: a.env, text: t.View.Definition, stmt: parsed.tree.Stmts[0].Stmt}
+	d := &analysis{env: a.env, text: t.View.Definition, stmt: parsed.tree.Stmts[0].Stmt, texts: map[*pg.Node]exprRange{}}
 	if d.tokens() == nil {
 		return "", unreadable
 	}
@@ -265,13 +265,13 @@ func (a *analysis) wholeRow(tree *pg.Node, entry string, columns []string) bool 
 }
 
 // typeRows makes what is a view's row a value of the view's type: the subquery in its
-// place has rows of none. ok is false where it isn't certain what is one, or where a
-// join may have no row of the view's, which is another thing than a row of NULLs.
+// place has rows of none. ok is false where it isn't certain what is one.
 func (a *analysis) typeRows(edits []edit, u use) (out []edit, ok bool) {
 	name := u.rte.name
-	ok = len(u.rv.GetAlias().GetColnames()) == 0
-	output := false                      // a column of a result has the name
+	ok = true
+	nullable := false                    // a join may have no row of the view's
 	expanded := map[*pg.ColumnRef]bool{} // entry.* that stands for the columns
+	var targets []*pg.ResTarget
 	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
 		var list []*pg.Node
 		switch v := m.Interface().(type) {
@@ -280,60 +280,84 @@ func (a *analysis) typeRows(edits []edit, u use) (out []edit, ok bool) {
 		case *pg.SelectStmt:
 			for _, t := range v.TargetList {
 				list = append(list, t.GetResTarget().GetVal())
+				targets = append(targets, t.GetResTarget())
 			}
 		case *pg.JoinExpr:
-			ok = ok && v.Jointype == pg.JoinType_JOIN_INNER && v.Alias == nil
+			ok = ok && v.Alias == nil
+			nullable = nullable || v.Jointype != pg.JoinType_JOIN_INNER
 		case *pg.RangeVar:
 			ok = ok && (v == u.rv || rangeName(v) != name)
 		case *pg.Alias:
 			ok = ok && (v == u.rv.Alias || v.Aliasname != name)
-		case *pg.ResTarget:
-			output = output || v.Name == name
 		}
 		for _, n := range list {
 			expanded[n.GetColumnRef()] = true
 		}
 	})
+	rows := map[*pg.ColumnRef]bool{}
 	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
 		ref, is := m.Interface().(*pg.ColumnRef)
 		if !is || !ok {
 			return
 		}
 		first := a.tokenAt(ref.Location)
+		last := first
 		switch n := len(ref.Fields); {
 		case n == 1 && str(ref.Fields[0]) == name && !slices.Contains(u.rte.columns, name):
-			ok = first >= 0 && !output && a.onlyEntry(name)
-			if ok {
-				edits = append(edits, a.typed(first, first, u.table))
+			if a.targets[ref] != nil {
+				return
 			}
+			ok = first >= 0 && a.rows[ref] == u.rte
 		case n == 1 || str(ref.Fields[n-2]) != name:
+			return
 		case ref.Fields[n-1].GetAStar() != nil && expanded[ref]:
+			return
 		case ref.Fields[n-1].GetAStar() != nil:
-			if ok = first >= 0 && n == 2; ok {
-				edits = append(edits, a.typed(first, first+2, u.table))
-			}
+			ok = first >= 0 && n == 2
+			last = first + 2
 		default:
 			ok = slices.Contains(u.rte.columns, str(ref.Fields[n-1]))
+			return
+		}
+		if ok {
+			rows[ref] = true
+			edits = append(edits, a.typed(first, last, u.table, nullable))
 		}
 	})
-	return edits, ok
-}
-
-// typed makes the row in some tokens one of a view's type.
-func (a *analysis) typed(first, last int, t *Table) edit {
-	r := byteRange{int(a.toks[first].Start), int(a.toks[last].End)}
-	return edit{r, slices.Concat(own("(("), a.verbatim(r), own(")::"+quoteTable(t)+")"))}
-}
-
-// onlyEntry says whether a name alone can be nothing but that of an entry of FROM: what
-// is in FROM are relations whose columns are known, and no column has it.
-func (a *analysis) onlyEntry(name string) bool {
-	for _, b := range a.blocks {
-		for _, e := range b.lvl.rtes {
-			if e.columns == nil || slices.Contains(e.columns, name) {
-				return false
-			}
-		}
+	if !ok || !nullable {
+		return edits, ok
 	}
-	return len(a.blocks) > 0
+	return a.keepNames(edits, targets, rows)
+}
+
+// keepNames keeps the names of columns of results that rows in CASE are in.
+func (a *analysis) keepNames(edits []edit, targets []*pg.ResTarget, rows map[*pg.ColumnRef]bool) (out []edit, ok bool) {
+	for _, t := range targets {
+		within := false
+		eachMessageBelow(t.Val, func(m protoMessage) {
+			ref, is := m.Interface().(*pg.ColumnRef)
+			within = within || is && rows[ref]
+		})
+		if !within || t.Name != "" {
+			continue
+		}
+		e, found := a.asName(t)
+		if !found {
+			return nil, false
+		}
+		edits = append(edits, e)
+	}
+	return edits, true
+}
+
+// typed makes the row in some tokens one of a view's type. One that may be missing is
+// NULL then, and the cast would make a row of NULLs of it.
+func (a *analysis) typed(first, last int, t *Table, nullable bool) edit {
+	r := byteRange{int(a.toks[first].Start), int(a.toks[last].End)}
+	row := a.verbatim(r)
+	cast := slices.Concat(own("("), row, own(")::"+quoteTable(t)))
+	if nullable {
+		cast = slices.Concat(own("CASE WHEN "), row, own(" IS DISTINCT FROM NULL THEN "), cast, own(" END"))
+	}
+	return edit{r, slices.Concat(own("("), cast, own(")"))}
 }
