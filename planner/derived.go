@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"strconv"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -70,8 +71,18 @@ func (e *rte) see(out outputs, renamed []*pg.Node) {
 // where a row that has another value there can be left out without a change of the
 // others. ok is false where they are not known.
 func (a *analysis) outputs(sel *pg.SelectStmt, lvl *level) (names []string, cols []column, ok bool) {
-	if sel.Larg != nil || len(sel.ValuesLists) > 0 {
+	if sel.Larg != nil {
 		return nil, nil, false
+	}
+	if len(sel.ValuesLists) > 0 {
+		row := sel.ValuesLists[0].GetList().GetItems()
+		for i, n := range row {
+			if isStar(&pg.Node{Node: &pg.Node_ResTarget{ResTarget: &pg.ResTarget{Val: n}}}) {
+				return nil, nil, false
+			}
+			names = append(names, "column"+strconv.Itoa(i+1))
+		}
+		return names, make([]column, len(row)), true
 	}
 	for _, n := range sel.TargetList {
 		t := n.GetResTarget()
