@@ -23,7 +23,7 @@ var (
 
 // highestRefusals is the share of the drawn statements that may be refused. It is
 // lowered as the gateway learns to answer more.
-const highestRefusals = 0.03
+const highestRefusals = 0.01
 
 // mostMismatches ends a run: each is shrunk, which takes time.
 const mostMismatches = 10
