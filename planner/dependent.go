@@ -89,7 +89,19 @@ func (b *block) alike() bool {
 		if len(around.GroupClause)+len(around.DistinctClause) == 0 {
 			continue
 		}
-		if slices.ContainsFunc(b.parent.children, func(c *block) bool { return c != b && same(selectNode(c.sel), selectNode(b.sel)) }) {
+		is, another := false, false
+		for _, n := range slices.Concat(around.TargetList, around.DistinctClause, around.GroupClause, []*pg.Node{around.HavingClause}, around.SortClause) {
+			if n == nil {
+				continue
+			}
+			eachMessageBelow(n, func(m protoMessage) {
+				if sel, ok := m.Interface().(*pg.SelectStmt); ok {
+					is = is || sel == b.sel
+					another = another || sel != b.sel && same(selectNode(sel), selectNode(b.sel))
+				}
+			})
+		}
+		if is && another {
 			return true
 		}
 	}

@@ -343,9 +343,12 @@ func (a *analysis) keepNames(edits []edit, targets []*pg.ResTarget, rows map[*pg
 		}
 		e, found := a.asName(t)
 		if !found {
-			return nil, false
+			return edits, false
 		}
-		edits = append(edits, e)
+		// The row of another view may have been in the same column.
+		if !slices.ContainsFunc(edits, func(x edit) bool { return x.start == e.start && x.end == x.start }) {
+			edits = append(edits, e)
+		}
 	}
 	return edits, true
 }
