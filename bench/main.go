@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -20,6 +21,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/nemesis"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
 )
@@ -53,30 +55,49 @@ type options struct {
 	Verbose bool   `short:"v" help:"Show what the cluster logs."`
 }
 
+// cli is the command line: to measure is the default.
+type cli struct {
+	Measure   options          `cmd:"" default:"withargs" help:"Measure Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction (the default)."`
+	Histories historiesCommand `cmd:"" help:"Run clients while gateways, shards and links are broken, and check what they saw for anomalies."`
+	Check     checkCommand     `cmd:"" help:"Check a history that was written to a file."`
+}
+
 func main() {
 	target.Main()
-	var o options
-	kong.Parse(&o, kong.Name("bench"), kong.UsageOnError(), vars,
-		kong.Description("Measures Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction."))
+	var c cli
+	k := kong.Parse(&c, kong.Name("bench"), kong.UsageOnError(), vars,
+		kong.Description("Measures Shardgate, and checks what its clients see while things break."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, err := run(ctx, &o, newProgress(os.Stderr))
-	if r != nil {
-		r.print(os.Stdout)
-		if o.JSON != "" {
-			err = errors.Join(err, r.write(o.JSON))
-		}
-	}
-	if err != nil {
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.BindTo(os.Stdout, (*io.Writer)(nil))
+	if err := k.Run(newProgress(os.Stderr)); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
-	}
-	if err != nil || r.failed() {
 		os.Exit(1)
 	}
 }
 
+// Run measures and prints the report.
+func (o *options) Run(ctx context.Context, p *progress, out io.Writer) error {
+	r, err := run(ctx, o, p)
+	if r == nil {
+		return err
+	}
+	r.print(out)
+	if o.JSON != "" {
+		err = errors.Join(err, r.write(o.JSON))
+	}
+	if err == nil && r.failed() {
+		err = errInvariants
+	}
+	return err
+}
+
+// errInvariants is for the exit status: the report says what is wrong.
+var errInvariants = errors.New("not all invariants held")
+
 // vars are what the options' help needs.
-var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", ")}
+var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", "), "faults": strings.Join(nemesis.Names(), ", ")}
 
 // plan is what is to be measured.
 type plan struct {

@@ -27,7 +27,7 @@ import (
 	"github.com/shardgate/shardgate/gateway/localpg"
 )
 
-// Main runs the embedded targets, or the relay, if the program was started for that, and
+// Main runs the embedded targets, the relay or a gateway, if the program was started for that, and
 // does not return then. A program that calls Start calls this first.
 func Main() {
 	if len(os.Args) != 3 {
@@ -41,6 +41,11 @@ func Main() {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	case GatewayCommand:
+		if err := runGateway(os.Args[2]); err != nil {
+			fmt.Println(strings.ReplaceAll(err.Error(), "\n", " "))
+		}
+		os.Exit(1)
 	default:
 		return
 	}
