@@ -2,7 +2,7 @@
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test check unit race test-drivers difftest difftest-long bench clean
+.PHONY: build run test check unit race test-drivers difftest difftest-long bench histories clean
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
@@ -44,6 +44,10 @@ difftest-long: deps
 
 bench: deps
 	$(GO) run ./bench $(ARGS)
+
+# What clients see while gateways, shards and links are broken: docs/histories.md.
+histories: deps
+	$(GO) run ./bench histories $(ARGS)
 
 .PHONY: deps deps-compiler
 deps: deps-compiler
