@@ -107,6 +107,50 @@ func TestShardEnds(t *testing.T) {
 	}
 }
 
+// A statement outside a block commits itself: where its shard ends amid it, whether it is
+// committed can't be known, unless it writes nothing. In a block nothing is committed.
+func TestShardEndsAmidWrite(t *testing.T) {
+	c := newCluster(t, 2, keyed)
+	c.serve()
+	conn := c.connect("postgres")
+	id := c.ids(conn, 1)[1][0]
+	write := sqlf("UPDATE t SET v = v + length(pg_sleep(60)::text) WHERE id = %d", id)
+	want := map[string]string{
+		write: "08007",
+		"SELECT pg_sleep(60) FROM t WHERE id = " + sqlf("%d", id): "08006",
+		"BEGIN; " + write: "08006",
+	}
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
+		got := map[string]chan error{}
+		for sql := range want {
+			conn := c.connect("postgres")
+			rest, block := strings.CutPrefix(sql, "BEGIN; ")
+			if block {
+				must(t, conn, "BEGIN")
+			}
+			got[sql] = make(chan error, 1)
+			go func() {
+				_, err := conn.Exec(t.Context(), rest, mode)
+				got[sql] <- err
+			}()
+		}
+		eventually(t, 5*time.Second, func() bool {
+			return c.sum("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()") == int64(len(want))
+		})
+		if err := c.shards[1].Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for sql, wanted := range want {
+			if err := <-got[sql]; code(err) != wanted {
+				t.Errorf("%v, %s: %v, want %s", mode, sql, err, wanted)
+			}
+		}
+		if err := c.shards[1].Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // When one connection is found lost, the others to that shard are not trusted
 // either: a restart costs one error, not one for each of them.
 func TestRestartCostsOneError(t *testing.T) {

@@ -130,6 +130,9 @@ type Runner struct {
 	// came before the data is to be ignored, as PostgreSQL does. The user of the
 	// Runner resets it.
 	Copied bool
+	// Commits says that what is run commits what it writes, as a statement outside a block
+	// does: when its answer is lost, whether it is committed can't be known. Run resets it.
+	Commits bool
 	// Shift is added to the positions in the shards' errors: the characters of
 	// the client's text before the statement that they have.
 	Shift int32
@@ -227,6 +230,7 @@ func (r *Runner) Run(flush bool) error {
 	r.ops = r.ops[:0]
 	clear(r.conns)
 	r.conns = r.conns[:0]
+	r.Commits = false
 	return r.stop
 }
 
@@ -281,7 +285,11 @@ func (r *Runner) lost(c *pool.Conn, err error) {
 	}
 	var l *pool.Lost
 	errors.As(c.Fail(err), &l)
-	r.fail(l.Wire())
+	if r.Commits {
+		r.fail(l.Unresolved())
+	} else {
+		r.fail(l.Wire())
+	}
 }
 
 // collect reads the answers to one operation.

@@ -80,6 +80,15 @@ func (e *Lost) Wire() *wire.Error {
 		WithHint("Begin the transaction again. If it goes on, see whether the shard's server is up.")
 }
 
+// Unresolved is the error where the answer that is lost would have said that the
+// transaction is committed.
+func (e *Lost) Unresolved() *wire.Error {
+	return wire.Errorf(wire.TransactionResolutionUnknown,
+		"the connection to shard %s was lost during COMMIT: whether the transaction is committed is not known", e.Shard).
+		WithDetail("%s", describe(e.Err)).
+		WithHint("Read what it wrote before you do it again.")
+}
+
 func describe(err error) string {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "The server closed the connection."

@@ -171,6 +171,9 @@ func (s *Session) segment(whole bool) error {
 func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	s.emitSyncs(syncs && s.tx == nil && single >= 0)
 	final := syncs && s.tx == nil && single >= 0 && len(s.batchConns) == 1
+	s.run.Commits = s.tx == nil && slices.ContainsFunc(s.steps, func(st step) bool {
+		return st.typ == 'E' && st.err == nil && st.prep != nil && st.prep.st.Writes
+	})
 	err := s.run.Run(final)
 	if err != nil {
 		return err

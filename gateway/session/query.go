@@ -212,6 +212,7 @@ func (s *Session) relay(st *planner.Statement, shard int, frame []byte) error {
 	c.Ready++
 	c.Unnamed = 0
 	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Final: true})
+	s.run.Commits = st.Writes
 	err = s.run.Run(true)
 	c.Tainted = c.Tainted || st.Taints
 	failed := s.run.Failed

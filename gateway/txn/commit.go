@@ -86,9 +86,7 @@ func commitOne(c *pool.Conn) Outcome {
 	var lost *pool.Lost
 	switch {
 	case errors.As(err, &lost):
-		return Outcome{Unknown: true, Err: wire.Errorf(wire.TransactionResolutionUnknown,
-			"the connection to shard %s was lost during COMMIT: whether the transaction is committed is not known", c.Shard.Name).
-			WithHint("Read what it wrote before you do it again.")}
+		return Outcome{Unknown: true, Err: lost.Unresolved()}
 	case err != nil:
 		return Outcome{Err: asWire(err)}
 	case len(res.Tags) == 1 && res.Tags[0] == "ROLLBACK":
