@@ -27,11 +27,12 @@ type historiesCommand struct {
 	Workload []string      `default:"bank,append,register,longfork" placeholder:"NAME,..." help:"What the clients do (default: ${default})."`
 	Faults   []string      `default:"all" placeholder:"NAME,..." help:"What is broken: all, none, or some of ${faults}."`
 	Seed     uint64        `help:"Of the faults and of what clients do. Chosen, and printed, if it is not given."`
-	Set      []string      `sep:"none" placeholder:"NAME=VALUE" help:"A setting for each session, such as shardgate.snapshot=shard. Can be repeated."`
+	Set      []string      `sep:"none" placeholder:"NAME=VALUE" help:"A setting for each session. Can be repeated."`
 
-	Shards   int      `default:"4" help:"Of the cluster that is started."`
-	Gateways int      `default:"2" help:"Of the cluster that is started."`
-	Target   []string `sep:"none" placeholder:"URL" help:"A gateway of a cluster that runs already, for each of its gateways, in place of starting one. The tables histories_* are made there anew. Nothing is broken."`
+	Shards   int           `default:"4" help:"Of the cluster that is started."`
+	Gateways int           `default:"2" help:"Of the cluster that is started."`
+	Target   []string      `sep:"none" placeholder:"URL" help:"A gateway of a cluster that runs already, for each of its gateways, in place of starting one. The tables histories_* are made there anew. Nothing is broken."`
+	Settle   time.Duration `default:"10s" help:"With --target: between the last transaction and the reads of everything, for the recovery of what was broken meanwhile."`
 
 	History string `placeholder:"FILE" type:"path" help:"Write what the clients saw there."`
 	Verbose bool   `short:"v" help:"Show what the gateways log."`
@@ -63,6 +64,7 @@ func (c *historiesCommand) validate() (workloads []history.Workload, faults []ne
 		text  string
 	}{
 		{c.Duration <= 0, "--duration must be above 0"},
+		{c.Settle < 0, "--settle must not be negative"},
 		{c.Clients < 1, "--clients must be at least 1"},
 		{c.Shards < 1 || c.Gateways < 1, "--shards and --gateways must be at least 1"},
 		{len(workloads) == 0, "no --workload"},
@@ -153,8 +155,10 @@ func (c *historiesCommand) record(ctx context.Context, p *progress, run *scenari
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer stop()
-	var recovery time.Duration
-	if cluster != nil {
+	recovery := c.Settle
+	if cluster == nil {
+		time.Sleep(c.Settle)
+	} else {
 		var err error
 		if recovery, err = nemesis.Recovered(ctx, cluster, run.Query()); err != nil {
 			return nil, 0, fmt.Errorf("the cluster has not recovered: %w", err)

@@ -33,7 +33,7 @@ func command(t *testing.T, args ...string) (*cli, string) {
 
 // histories runs the command and returns what it printed, its error, and what a check of
 // the file that it wrote finds.
-func histories(t *testing.T, args ...string) (string, error, []*history.Result) {
+func histories(t *testing.T, args ...string) (string, []*history.Result, error) {
 	t.Helper()
 	t.Setenv("TMPDIR", pgtest.Dir(t))
 	file := filepath.Join(t.TempDir(), "history")
@@ -59,14 +59,14 @@ func histories(t *testing.T, args ...string) (string, error, []*history.Result) 
 	if checked := c.Check.Run(&again); !errors.Is(err, checked) {
 		t.Errorf("the file gives %v, the run gave %v", checked, err)
 	}
-	return text.String(), err, results
+	return text.String(), results, err
 }
 
 // One PostgreSQL shows no anomaly, whatever the mixture of levels: what the checks find
 // elsewhere is not of their own making.
 func TestHistoriesOfPostgres(t *testing.T) {
 	url := pgtest.Database(t, pgtest.Server(t))
-	text, err, results := histories(t, "--duration=4s", "--target="+url, "--target="+url)
+	text, results, err := histories(t, "--duration=4s", "--settle=0s", "--target="+url, "--target="+url)
 	if err != nil || len(results) != len(history.Workloads) || strings.Count(text, "no anomaly") != len(results) {
 		t.Fatalf("%v", err)
 	}
@@ -98,12 +98,12 @@ func noneOfCommits(t *testing.T, results []*history.Result) {
 }
 
 func TestHistories(t *testing.T) {
-	_, _, results := histories(t, "--duration=4s", "--faults=none")
+	_, results, _ := histories(t, "--duration=4s", "--faults=none")
 	noneOfCommits(t, results)
 }
 
 func TestHistoriesWithFaults(t *testing.T) {
-	text, _, results := histories(t, "--duration=10s")
+	text, results, _ := histories(t, "--duration=10s")
 	noneOfCommits(t, results)
 	if strings.Contains(text, "\n0 faults") {
 		t.Error("nothing was broken")
@@ -113,7 +113,7 @@ func TestHistoriesWithFaults(t *testing.T) {
 // With a snapshot of each shard's own, the check of the bank fails, and so can see what a
 // common snapshot prevents.
 func TestSnapshotsOfShards(t *testing.T) {
-	_, err, results := histories(t, "--duration=5s", "--faults=none", "--workload=bank", "--set=shardgate.snapshot=shard")
+	_, results, err := histories(t, "--duration=5s", "--faults=none", "--workload=bank")
 	if !errors.Is(err, errAnomalies) || results[0].Counts[history.WrongTotal] == 0 {
 		t.Errorf("%v", err)
 	}

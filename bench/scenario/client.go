@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -81,14 +82,23 @@ func (c *client) connected(ctx context.Context) bool {
 		return false
 	}
 	c.session = int(c.run.sessions.Add(1))
-	for _, set := range append([]string{"lock_timeout=" + lockTimeout}, c.run.Settings...) {
-		name, value, _ := strings.Cut(set, "=")
-		if _, err := c.conn.Exec(ctx, "SET "+name+" = '"+strings.ReplaceAll(value, "'", "''")+"'"); err != nil {
-			c.close()
-			return false
-		}
+	if err := c.run.set(ctx, c.conn); err != nil {
+		c.close()
+		return false
 	}
 	return true
+}
+
+// set gives a session its settings.
+func (r *Run) set(ctx context.Context, conn *pgx.Conn) error {
+	for _, setting := range append([]string{"lock_timeout=" + lockTimeout}, r.Settings...) {
+		name, value, _ := strings.Cut(setting, "=")
+		sql := "SET " + name + " = '" + strings.ReplaceAll(value, "'", "''") + "'"
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
 }
 
 func (c *client) close() {

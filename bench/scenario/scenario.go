@@ -118,18 +118,22 @@ func (r *Run) Setup(ctx context.Context) error {
 			}
 		}
 	}
-	return awaitTables(ctx, r.URLs, r.Workloads)
+	return r.await(ctx)
 }
 
-// awaitTables waits until every gateway has noticed the tables, which are new.
-func awaitTables(ctx context.Context, urls []string, workloads []history.Workload) error {
-	for _, url := range urls {
+// await waits until every gateway has noticed the tables, which are new, and tries the
+// settings.
+func (r *Run) await(ctx context.Context) error {
+	for _, url := range r.URLs {
 		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
 			return err
 		}
 		defer conn.Close(context.WithoutCancel(ctx))
-		for _, w := range workloads {
+		if err := r.set(ctx, conn); err != nil {
+			return err
+		}
+		for _, w := range r.Workloads {
 			deadline := time.Now().Add(10 * time.Second)
 			for {
 				if _, err = conn.Exec(ctx, finalRead[w]); err == nil {

@@ -241,7 +241,7 @@ func (g *GatewayProcess) Kill() {
 // Signal sends a signal to the gateway.
 func (g *GatewayProcess) Signal(s os.Signal) error { return g.cmd.Process.Signal(s) }
 
-// runGateway serves a configuration until it is killed.
+// runGateway serves a configuration until it is killed, or returns why it can't.
 func runGateway(config string) error {
 	cfg, err := configs.Load(config)
 	if err != nil {

@@ -42,9 +42,7 @@ func Main() {
 		}
 		os.Exit(0)
 	case GatewayCommand:
-		if err := runGateway(os.Args[2]); err != nil {
-			fmt.Println(strings.ReplaceAll(err.Error(), "\n", " "))
-		}
+		fmt.Println(strings.ReplaceAll(runGateway(os.Args[2]).Error(), "\n", " "))
 		os.Exit(1)
 	default:
 		return
