@@ -1,6 +1,7 @@
 // Package target is what a benchmark measures: names, addresses, the processes whose
 // CPU time counts, and the data behind them. It starts the benchmark's own cluster,
-// PostgreSQL and PgBouncer, and takes what others have started by its URL.
+// PostgreSQL and PgBouncer, and takes what others have started by its URL; and it starts
+// the cluster of several gateways that package nemesis breaks.
 //
 // It does not make load and knows no table.
 //
