@@ -109,22 +109,17 @@ func (c *historiesCommand) Run(ctx context.Context, p *progress, out io.Writer) 
 		return err
 	}
 	h, recovery, err := c.record(ctx, p, run, cluster, faults)
-	if err != nil {
-		return err
-	}
 	if c.History != "" {
-		if err := writeHistory(c.History, h); err != nil {
-			return err
-		}
+		err = errors.Join(err, writeHistory(c.History, h))
 	}
-	if cluster != nil {
+	if cluster != nil && err == nil {
 		fmt.Fprintf(out, "%s; then %.1f s until the gateways answered and no transaction was prepared\n", plural(len(h.Faults), "fault"), recovery.Seconds())
 	}
-	return judge(out, h)
+	return errors.Join(err, judge(out, h))
 }
 
 // record runs the clients and the nemesis, and reads everything when the cluster is whole
-// again. What could not be healed is an error beside the history.
+// again. If it is not, that is the error, and the history has what was recorded.
 func (c *historiesCommand) record(ctx context.Context, p *progress, run *scenario.Run, cluster *target.Cluster, faults []nemesis.Fault) (*history.History, time.Duration, error) {
 	type broken struct {
 		faults []history.Fault
@@ -147,9 +142,6 @@ func (c *historiesCommand) record(ctx context.Context, p *progress, run *scenari
 	run.Clients(ctx, c.Duration)
 	p.end("")
 	b := <-healed
-	if b.err != nil {
-		return nil, 0, b.err
-	}
 	if ctx.Err() != nil {
 		p.event("interrupted: checking what was recorded")
 	}
@@ -161,13 +153,13 @@ func (c *historiesCommand) record(ctx context.Context, p *progress, run *scenari
 	} else {
 		var err error
 		if recovery, err = nemesis.Recovered(ctx, cluster, run.Query()); err != nil {
-			return nil, 0, fmt.Errorf("the cluster has not recovered: %w", err)
+			b.err = errors.Join(b.err, fmt.Errorf("the cluster has not recovered: %w", err))
 		}
 	}
-	if err := run.Final(ctx); err != nil {
-		return nil, 0, err
+	if b.err == nil {
+		b.err = run.Final(ctx)
 	}
-	return run.History(b.faults), recovery, nil
+	return run.History(b.faults), recovery, b.err
 }
 
 func writeHistory(file string, h *history.History) error {
