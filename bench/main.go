@@ -1,6 +1,7 @@
 // Command bench measures Shardgate beside one plain PostgreSQL, and beside whatever else
 // speaks the protocol: throughput, latency, and the CPU time that a transaction costs the
-// gateway, the servers and the clients. See docs/benchmark.md.
+// gateway, the servers and the clients. See docs/benchmark.md. With the argument
+// histories, it checks what clients see while things break; see docs/histories.md.
 //
 // The governing idea: targets take turns, round by round, and are compared within a
 // round, since machines drift.
