@@ -35,7 +35,7 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 			case "serial":
 				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
 			case "primary":
-				col.Primary = true
+				col.Primary, col.Unique = true, true
 			case "generated":
 				col.Generated = true
 			case "bytes":
@@ -74,6 +74,18 @@ func (t *Table) fixed(why string) *Table {
 	return t
 }
 
+func (t *Table) triggered() *Table {
+	t.Triggers = true
+	return t
+}
+
+// refers gives a table a foreign key.
+func (t *Table) refers(to *Table, column, referred string, acts bool) *Table {
+	k := &ForeignKey{From: t, To: to, Columns: []string{column}, Referred: []string{referred}, Acts: acts}
+	t.ForeignKeys, to.ForeignKeys = append(t.ForeignKeys, k), append(to.ForeignKeys, k)
+	return t
+}
+
 func (t *Table) kinded(kind byte) *Table {
 	t.Kind = kind
 	return t
@@ -89,7 +101,13 @@ func (r fixtureRules) Rule(schema, table string) (Rule, bool) {
 }
 
 func fixtureTables() []*Table {
+	// By keys of their own, so that a foreign key leads to another shard.
+	shelves := fixtureTable("shelves", Reference, "id int8 primary, name text")
+	books := fixtureTable("books", Sharded, "isbn text primary, shelf int8, title text").keyed("books", "isbn").refers(shelves, "shelf", "id", false)
 	return []*Table{
+		shelves, books,
+		fixtureTable("pages", Sharded, "isbn text, n int4").keyed("pages", "isbn").refers(books, "isbn", "isbn", true),
+		fixtureTable("watched", Sharded, "id int8, note text").keyed("watched", "id").triggered(),
 		// The group "customers".
 		fixtureTable("customers", Sharded, "id int8 primary, name text, country text, balance numeric, since date").keyed("customers", "id"),
 		fixtureTable("orders", Sharded, "customer_id int4, id int8, country text, total numeric, note text, at timestamptz now, tag uuid random").keyed("customers", "customer_id"),

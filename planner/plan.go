@@ -50,7 +50,7 @@ type Statement struct {
 }
 
 // Node is one of the kinds of plan: Route, Scatter, Ordered, Gather, Split, Broadcast,
-// InsertSelect, CreateAs, Move, CopyIn, CopyOut, Cursor, Explain or Control.
+// InsertSelect, CreateAs, Move, Steps, CopyIn, CopyOut, Cursor, Explain or Control.
 type Node interface{ kind() string }
 
 // Place says which shard a Route goes to when no key decides it.

@@ -73,7 +73,8 @@ func (p *Parsed) Pieces() []string {
 // Plan plans the text's only statement. lits are the literals of the text. The
 // error is a *Refusal, or ErrSeveral.
 func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (*Statement, error) {
-	return p.plan(lits, env, nil)
+	st, err := p.plan(lits, env, nil)
+	return p.inSteps(st, err, lits, env)
 }
 
 // plan is Plan of a text in which views may have been expanded.

@@ -110,6 +110,14 @@ func (r *renderer) node(n Node) {
 		})
 	case *Move:
 		r.move(n)
+	case *Steps:
+		r.line("Steps")
+		r.below(func() {
+			for i := range n.Steps {
+				st := &n.Steps[i]
+				r.line("step %d%s%s: %s", i+1, when(i == n.Main, ", the answer"), when(st.Shape != nil, ", rows kept"), r.sql(st.Text))
+			}
+		})
 	case *CopyIn:
 		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {

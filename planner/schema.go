@@ -80,6 +80,8 @@ type Column struct {
 	Type    uint32 // base type's OID, domains resolved
 	NotNull bool
 	Primary bool // a part of the primary key, on which the other columns depend
+	// Unique says that a unique index or exclusion constraint may look at it.
+	Unique bool
 	// Default is the volatility of the default expression; HasDefault says
 	// whether there is one. Sequence says that it takes the next value of a
 	// sequence (serial or identity).
@@ -110,6 +112,31 @@ type Table struct {
 	// Fixed is what makes it another thing to delete a row and to insert it with a new
 	// key than to update it ("the trigger ..."), or "".
 	Fixed string
+	// Root is the table at the top of those that it inherits from, or is a partition of;
+	// nil for one that has no parent.
+	Root *Table
+	// Triggers says that a change of its rows may do more than that: by triggers of the
+	// user's, rules, or row level security.
+	Triggers bool
+	// ForeignKeys are its own and those that refer to it. They are kept at the root.
+	ForeignKeys []*ForeignKey
+}
+
+// ForeignKey ties the rows of two tables, which are roots.
+type ForeignKey struct {
+	From, To *Table
+	// Columns are those of From, Referred those of To.
+	Columns, Referred []string
+	// Acts says that a change of a row of To may change rows of From.
+	Acts bool
+}
+
+// root is the table that stands for all that share rows with t.
+func (t *Table) root() *Table {
+	if t.Root != nil {
+		return t.Root
+	}
+	return t
 }
 
 func (t *Table) String() string {

@@ -347,6 +347,9 @@ func ownTypes() *Refusal {
 // itemText is the text of a WITH item's statement.
 func (a *analysis) itemText(cte *pg.CommonTableExpr) (byteRange, bool) {
 	i := a.tokenAt(cte.Location) + 1
+	if i > 0 && a.is(i, '(') { // names of its columns
+		i = a.closing(i) + 1
+	}
 	if i == 0 || !a.keyword(i, "as") {
 		return byteRange{}, false
 	}

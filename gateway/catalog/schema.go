@@ -40,7 +40,9 @@ const (
 					WHEN 'd' THEN (SELECT d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
 						FROM pg_database d WHERE d.datname = current_database()) END
 				FROM pg_collation l WHERE l.oid = a.attcollation), false),
-			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate AND a.attnum = ANY (i.indkey))
+			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate AND a.attnum = ANY (i.indkey)),
+			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND (i.indisunique OR i.indisexclusion)
+				AND (a.attnum = ANY (i.indkey) OR 0 = ANY (i.indkey) OR i.indpred IS NOT NULL))
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -74,6 +76,16 @@ const (
 			WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 3 = 3
 		UNION ALL SELECT c.oid, 'its row level security' FROM pg_class c WHERE c.relrowsecurity
 		ORDER BY 1, 2`
+	// triggersSQL lists the tables of which a change may do more than change their rows.
+	triggersSQL = `SELECT tgrelid FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'
+		UNION SELECT ev_class FROM pg_rewrite WHERE ev_type <> '1'
+		UNION SELECT oid FROM pg_class WHERE relrowsecurity`
+	// foreignKeysSQL lists foreign keys with the columns of both sides, whose names are separated
+	// by a character that no name has.
+	foreignKeysSQL = `SELECT f.conrelid, f.confrelid, f.confdeltype NOT IN ('a', 'r') OR f.confupdtype NOT IN ('a', 'r'),
+			(SELECT string_agg(a.attname, chr(1)) FROM pg_attribute a WHERE a.attrelid = f.conrelid AND a.attnum = ANY (f.conkey)),
+			(SELECT string_agg(a.attname, chr(1)) FROM pg_attribute a WHERE a.attrelid = f.confrelid AND a.attnum = ANY (f.confkey))
+		FROM pg_constraint f WHERE f.contype = 'f'`
 	// functionsSQL lists functions by name, with the source of the user's own.
 	functionsSQL = `SELECT f.proname, max(CASE f.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
 			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.proretset), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
@@ -118,6 +130,9 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 		return nil, err
 	}
 	if err := loadFixed(home, rels); err != nil {
+		return nil, err
+	}
+	if err := loadTies(home, rels); err != nil {
 		return nil, err
 	}
 	var tables []*planner.Table
@@ -218,6 +233,55 @@ func loadFixed(home *pool.Conn, rels map[uint32]*relation) error {
 	return nil
 }
 
+// loadTies reads what a change of a table's rows may do besides, and with which other
+// tables they are tied. It is kept at the root of a table, as what its partitions have.
+func loadTies(home *pool.Conn, rels map[uint32]*relation) error {
+	for _, r := range rels {
+		p := r
+		for i := 0; i < maxNesting && rels[p.parent] != nil; i++ {
+			p = rels[p.parent]
+		}
+		if p != r {
+			r.Root = p.Table
+		}
+	}
+	root := func(oid []byte) *planner.Table {
+		r := rels[number(oid)]
+		switch {
+		case r == nil:
+			return nil
+		case r.Root != nil:
+			return r.Root
+		}
+		return r.Table
+	}
+	res, err := home.QueryTimeout(triggersSQL, timeout)
+	if err != nil {
+		return fmt.Errorf("reading triggers: %w", err)
+	}
+	for _, row := range res.Rows {
+		if t := root(row[0]); t != nil {
+			t.Triggers = true
+		}
+	}
+	if res, err = home.QueryTimeout(foreignKeysSQL, timeout); err != nil {
+		return fmt.Errorf("reading foreign keys: %w", err)
+	}
+	for _, row := range res.Rows {
+		from, to := root(row[0]), root(row[1])
+		if from == nil || to == nil {
+			continue
+		}
+		k := &planner.ForeignKey{From: from, To: to, Acts: isTrue(row[2]),
+			Columns: strings.Split(string(row[3]), "\x01"), Referred: strings.Split(string(row[4]), "\x01")}
+		from.ForeignKeys = append(from.ForeignKeys, k)
+		if to != from {
+			to.ForeignKeys = append(to.ForeignKeys, k)
+		}
+	}
+	return nil
+}
+
 // loadColumns reads the relations' columns. Domains are resolved to the types
 // below them.
 func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
@@ -255,7 +319,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]),
+			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
 		})
 	}
 	return nil

@@ -146,6 +146,7 @@ func completed(typ byte) Kind {
 // return st.
 func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 	var err error
+	copied := op.Merge == planner.First && op.Conn == nil && c != op.Conns[0]
 	switch {
 	case op.Keys != nil: // merge takes it
 		if _, err = c.Body(); err == nil {
@@ -157,7 +158,7 @@ func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 			op.Rows.Rows = append(op.Rows.Rows, pool.DecodeRow(body))
 			err = c.Drop()
 		}
-	case op.Into != nil:
+	case op.Into != nil && op.Merge != planner.AddIntegers && !copied:
 		if op.Columns != nil && !op.Columns.Plain() {
 			err = r.translateRow(c, op.Columns)
 		}
@@ -172,7 +173,10 @@ func (r *Runner) row(op *Op, c *pool.Conn, oneRow bool) (st state, done bool) {
 			}
 			err = c.Drop()
 		}
-	case op.Hidden || op.Merge == planner.First && op.Conn == nil && c != op.Conns[0]:
+		if err == nil && oneRow {
+			return rowPassed, true
+		}
+	case op.Hidden && op.Into == nil || copied:
 		err = c.Drop()
 	case op.Merge == planner.AddIntegers && op.Conn == nil:
 		var body []byte

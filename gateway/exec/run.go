@@ -133,6 +133,9 @@ type Runner struct {
 	// Commits says that what is run commits what it writes, as a statement outside a block
 	// does: when its answer is lost, whether it is committed can't be known. Run resets it.
 	Commits bool
+	// Divert gets the rows of the operations that are added, and nothing else of their
+	// answers goes to the client but errors and notices; nil where all goes there.
+	Divert Sink
 	// Shift is added to the positions in the shards' errors: the characters of
 	// the client's text before the statement that they have.
 	Shift int32
@@ -165,6 +168,12 @@ func (t Tag) Append(dst []byte) []byte {
 
 // Add appends an operation.
 func (r *Runner) Add(op Op) {
+	if r.Divert != nil && !op.Hidden {
+		op.Hidden, op.HoldTag, op.Rewritten = true, true, true
+		if op.Kind == Execute {
+			op.Into = r.Divert
+		}
+	}
 	r.ops = append(r.ops, op)
 	if op.Conn != nil {
 		r.use(op.Conn)
@@ -359,6 +368,12 @@ func (r *Runner) collectAll(op *Op) {
 		} else {
 			r.fail(wire.Errorf(wire.InternalError, "COPY began on some shards only"))
 		}
+	}
+	if op.Merge == planner.AddIntegers && op.Into != nil && r.Failed == nil && r.stop == nil {
+		if e := op.Into.Row(appendSums(nil, r.sums, op.Formats)[5:]); e != nil {
+			r.fail(e)
+		}
+		r.Tag.Rows = 1
 	}
 	if r.Failed != nil || r.stop != nil || op.Hidden || op.Kind != Query && op.Kind != Execute {
 		return

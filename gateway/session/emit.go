@@ -83,7 +83,7 @@ func readsHome(node planner.Node) bool {
 		return readsHome(n.Of.Node)
 	case *planner.Gather:
 		return n.Inside == planner.Always || slices.ContainsFunc(n.Parts, func(p planner.Part) bool { return p.Place == planner.Home })
-	case *planner.InsertSelect, *planner.CreateAs, *planner.Move:
+	case *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		return true
 	}
 	return false
@@ -107,7 +107,7 @@ func (s *Session) emitBind(st *step) error {
 	}
 	later := changes(p.node) // what is bound is not executed
 	switch p.node.(type) {
-	case *planner.InsertSelect, *planner.CreateAs, *planner.Move:
+	case *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		later = true
 	}
 	var conns []*pool.Conn
@@ -281,6 +281,8 @@ func (s *Session) emitExecute(st *step) error {
 		return s.executeCreate(st)
 	case *planner.Move:
 		return s.executeMove(st)
+	case *planner.Steps:
+		return s.executeSteps(st)
 	}
 	var conns []*pool.Conn
 	for _, shard := range p.shards {

@@ -152,7 +152,7 @@ func (s *Session) explainOnShards(x *explaining) error {
 				s.sendPart(c, &x.gathering, ordered.Query.Append([]byte(x.Head), x.text, x.lits, nil), nil)
 			} else if split != nil && len(x.direct.shards) > 1 {
 				sql, pick := exec.SplitText([]byte(x.Head), split, &s.values, s.rowsOf(at), nil)
-				s.sendPicked(c, &x.gathering, sql, pick)
+				s.sendPicked(c, &x.gathering, sql, pick, []int16{wire.FormatBinary})
 			} else if move != nil {
 				s.sendPart(c, &x.gathering, move.Rows.Append([]byte(x.Head), x.text, x.lits, nil), nil)
 			} else {
@@ -191,8 +191,9 @@ func (s *Session) explainTask(c *pool.Conn, t *task, rewritten bool, denied stri
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 }
 
-// sendPicked is sendPart for a statement with some of the client's parameters.
-func (s *Session) sendPicked(c *pool.Conn, g *gathering, sql []byte, pick []int) {
+// sendPicked is sendPart for a statement with some of the client's parameters, and a result
+// in these formats.
+func (s *Session) sendPicked(c *pool.Conn, g *gathering, sql []byte, pick []int, formats []int16) {
 	oids := make([]uint32, len(pick))
 	for i, n := range pick {
 		if n < len(g.types) {
@@ -206,7 +207,7 @@ func (s *Session) sendPicked(c *pool.Conn, g *gathering, sql []byte, pick []int)
 		bind = &wire.Bind{}
 	}
 	start := len(c.Out())
-	c.SetOut(wire.AppendSelected(c.Out(), gatherPortal, "", bind, pick, []int16{wire.FormatBinary}))
+	c.SetOut(wire.AppendSelected(c.Out(), gatherPortal, "", bind, pick, formats))
 	if g.prep != nil {
 		s.ownParams(c, c.Out()[start:], g.prep, pick)
 	}

@@ -255,7 +255,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 // ended then, and may not be committed by that.
 func severalRuns(node planner.Node) bool {
 	switch node.(type) {
-	case *planner.Gather, *planner.Ordered, *planner.Explain, *planner.InsertSelect, *planner.CreateAs, *planner.Move:
+	case *planner.Gather, *planner.Ordered, *planner.Explain, *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		return true
 	}
 	return false

@@ -61,7 +61,7 @@ type portal struct {
 // home shard to be described, and not executed.
 func brings(node planner.Node) bool {
 	switch node.(type) {
-	case *planner.Gather, *planner.Ordered, *planner.Explain, *planner.InsertSelect, *planner.CreateAs, *planner.Move:
+	case *planner.Gather, *planner.Ordered, *planner.Explain, *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		return true
 	}
 	return false

@@ -402,6 +402,9 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	case *planner.Move:
 		err := s.moveQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
+	case *planner.Steps:
+		err := s.stepsQuery(n, st, text, lits, hold)
+		return s.run.Tag, err
 	}
 	if n, ok := node.(*planner.CreateAs); ok {
 		err := s.createQuery(n, st, text, lits, hold)

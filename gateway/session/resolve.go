@@ -103,7 +103,7 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, s.allShards(), nil
 	case *planner.Ordered:
 		return s.placeOrdered(n)
-	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs, *planner.Move:
+	case *planner.Gather, *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		return n, s.onShard(s.host.Home), nil
 	case *planner.Split:
 		return s.placeSplit(n)

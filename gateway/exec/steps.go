@@ -1,0 +1,119 @@
+package exec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// Passing are the rows that one step of a planner.Steps gives to others.
+type Passing struct {
+	Rows
+	Step *planner.Step
+}
+
+// columns are the columns that others read, by position.
+func (p *Passing) columns() (out []int) {
+	for i, name := range p.names {
+		if p.Step.Whole || p.Step.Names[name] {
+			out = append(out, i)
+		}
+	}
+	if len(out) == 0 {
+		// The rows count, and nothing of them: any column will do.
+		for i, t := range p.types {
+			if arrays[t] != 0 {
+				return []int{i}
+			}
+		}
+	}
+	return out
+}
+
+// Check says why the rows can't be given to another statement, as arrays.
+func (p *Passing) Check() *wire.Error {
+	for _, i := range p.columns() {
+		if arrays[p.types[i]] == 0 {
+			return wire.Errorf(wire.FeatureNotSupported, "column \"%s\" of %s is of a type whose values can't be brought to other shards yet", p.names[i], p.Step.Name).
+				WithHint("Only scalar types of PostgreSQL's own can. Return other columns, or cast it to text.")
+		}
+	}
+	return nil
+}
+
+// Passed writes the rows of earlier steps into the text of another, a planner.PartWriter,
+// and collects the parameters that they are.
+type Passed struct {
+	OIDs []uint32 // the types of all parameters, the client's own first
+	planner.PartWriter
+	from []*Passing
+	used []int
+}
+
+// NewPassed makes a Passed for a statement with parameters of these types. w writes all
+// but rows.
+func NewPassed(from []*Passing, types []uint32, w planner.PartWriter) *Passed {
+	return &Passed{OIDs: slices.Clone(types), PartWriter: w, from: from}
+}
+
+// AppendSource is a planner.PartWriter's.
+func (w *Passed) AppendSource(dst []byte, step int) []byte {
+	p := w.from[step]
+	w.used = append(w.used, step)
+	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
+	for n, i := range p.columns() {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		w.OIDs = append(w.OIDs, arrays[p.types[i]])
+		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", len(w.OIDs))
+	}
+	dst = append(dst, ") AS _("...)
+	for n, i := range p.columns() {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, planner.QuoteIdent(p.names[i])...)
+	}
+	return append(dst, "))"...)
+}
+
+// Arrays are the parameters behind the client's own, in binary, when the steps have run.
+func (w *Passed) Arrays() (out [][]byte) {
+	for _, step := range w.used {
+		p := w.from[step]
+		out = append(out, p.arrays(p.columns(), 1, func(int) int { return 0 })[0]...)
+	}
+	return out
+}
+
+// Kept are the rows of an answer that waits for what runs behind it, as DataRows. A Sink.
+type Kept struct {
+	LimitBytes int64
+	Messages   []byte
+}
+
+// Columns is a Sink's.
+func (k *Kept) Columns([]string, []uint32) {}
+
+// Row is a Sink's.
+func (k *Kept) Row(body []byte) *wire.Error {
+	if int64(len(k.Messages)+len(body)) > k.LimitBytes {
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement returns are more than %d bytes", k.LimitBytes).
+			WithHint("Make limits.gather_bytes larger, or send the parts of the statement one by one in a transaction.")
+	}
+	k.Messages = append(binary.BigEndian.AppendUint32(append(k.Messages, 'D'), uint32(len(body)+4)), body...)
+	return nil
+}
+
+// Dropped takes rows that nobody reads. A Sink.
+type Dropped struct{}
+
+// Columns is a Sink's.
+func (Dropped) Columns([]string, []uint32) {}
+
+// Row is a Sink's.
+func (Dropped) Row([]byte) *wire.Error { return nil }

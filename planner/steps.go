@@ -1,0 +1,649 @@
+package planner
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
+)
+
+// A statement with items of WITH that change rows, which no shard can run for itself, is
+// run as several: each item and the statement behind WITH are statements of their own, with
+// plans of their own, and get what the items before have returned as arrays. PostgreSQL
+// runs all of it by one snapshot, and checks constraints and fires triggers when all is
+// done. So what is read of a table that an earlier step changes is read before the first
+// change, and what could tell one statement from several is refused.
+
+// Steps runs a statement as several, one after the other, in one transaction. How each is
+// run is planned when the types of the rows between them are known, before the first runs.
+type Steps struct {
+	Steps []Step
+	Main  int // the one whose answer is the client's
+	// Clock is as in Gather.
+	Clock bool
+	// Verb is the one of the answer's tag.
+	Verb string
+}
+
+// Step is one of Steps.
+type Step struct {
+	Name string // of the item, or of the table that is read before the changes
+	// Text is the statement; a Part in it is the rows of the step of that number.
+	Text SQL
+	// Shape is a query with the columns of the step's rows, which is not run; nil where no
+	// step takes any.
+	Shape SQL
+	// Whole says that all columns of the rows are read, Names which ones if not.
+	Whole   bool
+	Names   map[string]bool
+	Changes bool
+}
+
+func (*Steps) kind() string { return "Steps" }
+
+// piece is a part of the statement that becomes a step.
+type piece struct {
+	cte    *pg.CommonTableExpr // nil for the statement behind WITH
+	stmt   *pg.Node
+	text   byteRange
+	target *pg.RangeVar // of the table that it changes
+	table  *Table
+	reads  []*pg.RangeVar // relations
+	items  []*pg.RangeVar // items
+	after  []int          // the pieces that they are
+	edits  []edit
+	step   int
+	w      *wanted
+}
+
+// stepper plans Steps.
+type stepper struct {
+	a      *analysis
+	pieces []*piece // the last is the statement behind WITH
+	order  []*piece
+	before []Step // tables that are read before the changes
+	nested map[string]bool
+}
+
+// inSteps plans a statement by Steps where it is refused otherwise.
+func (p *Parsed) inSteps(st *Statement, err error, lits []sqltext.Literal, env *Env) (*Statement, error) {
+	var why *Refusal
+	var route *Route
+	if errors.As(err, &why) {
+		if why.Code != "0A000" {
+			return st, err
+		}
+	} else if err != nil {
+		return st, err
+	} else if route, _ = st.Node.(*Route); route == nil || route.Refusal == nil || route.Else != nil {
+		return st, err
+	}
+	if env.Shards == 1 || len(p.tree.Stmts) != 1 {
+		return st, err
+	}
+	n := p.tree.Stmts[0].Stmt
+	if w := withOf(n); w == nil || !slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool { return targetOf(c.GetCommonTableExpr().Ctequery) != nil }) {
+		return st, err
+	}
+	a := &analysis{env: env, text: p.text, stmt: n, lits: lits}
+	steps, no := a.steps(n)
+	switch {
+	case no != nil && route != nil:
+		route.Refusal = no
+		return st, nil
+	case no != nil:
+		return nil, no
+	case route != nil:
+		route.Else, route.Refusal = steps, nil
+		st.TextSpecific = st.TextSpecific || a.textSpecific
+		return st, nil
+	}
+	st = &Statement{Node: steps, Writes: true, Returning: returns(n), TextSpecific: a.textSpecific}
+	eachMessageBelow(n, func(m protoMessage) {
+		if v, ok := m.Interface().(*pg.ParamRef); ok {
+			st.Params = max(st.Params, int(v.Number))
+		}
+	})
+	return st, nil
+}
+
+// withOf is the WITH clause of a statement, or nil.
+func withOf(n *pg.Node) *pg.WithClause {
+	switch {
+	case n.GetSelectStmt() != nil:
+		return n.GetSelectStmt().WithClause
+	case n.GetInsertStmt() != nil:
+		return n.GetInsertStmt().WithClause
+	case n.GetUpdateStmt() != nil:
+		return n.GetUpdateStmt().WithClause
+	case n.GetDeleteStmt() != nil:
+		return n.GetDeleteStmt().WithClause
+	}
+	return n.GetMergeStmt().GetWithClause()
+}
+
+// targetOf is the name of the table that a statement changes, or nil.
+func targetOf(n *pg.Node) *pg.RangeVar {
+	switch {
+	case n.GetInsertStmt() != nil:
+		return n.GetInsertStmt().Relation
+	case n.GetUpdateStmt() != nil:
+		return n.GetUpdateStmt().Relation
+	case n.GetDeleteStmt() != nil:
+		return n.GetDeleteStmt().Relation
+	}
+	return n.GetMergeStmt().GetRelation()
+}
+
+// returns says whether a statement gives rows.
+func returns(n *pg.Node) bool {
+	return n.GetSelectStmt() != nil || len(n.GetInsertStmt().GetReturningList())+len(n.GetUpdateStmt().GetReturningList())+
+		len(n.GetDeleteStmt().GetReturningList())+len(n.GetMergeStmt().GetReturningList()) > 0
+}
+
+// verbOf is the verb of a statement's tag.
+func verbOf(n *pg.Node) string {
+	switch {
+	case n.GetSelectStmt() != nil:
+		return "SELECT"
+	case n.GetInsertStmt() != nil:
+		return "INSERT"
+	case n.GetUpdateStmt() != nil:
+		return "UPDATE"
+	case n.GetDeleteStmt() != nil:
+		return "DELETE"
+	}
+	return "MERGE"
+}
+
+// steps divides a statement.
+func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
+	if a.tokens() == nil {
+		return nil, unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+	}
+	s := &stepper{a: a, nested: map[string]bool{}}
+	for _, f := range []func(*pg.Node) *Refusal{s.divide, s.resolve, s.plain, s.times, s.arrange, s.separate} {
+		if r := f(n); r != nil {
+			return nil, r
+		}
+	}
+	out := &Steps{Steps: s.before, Clock: len(a.clocks) > 0, Verb: verbOf(n)}
+	for _, p := range s.order {
+		text, ok := a.edited(p.text, p.edits)
+		if !ok || !a.readsSQL(text) {
+			return nil, nestedDML()
+		}
+		if r := a.refusesStep(text); r != nil {
+			return nil, r
+		}
+		step := Step{Text: text, Changes: p.target != nil}
+		if p.cte == nil {
+			out.Main = len(out.Steps)
+		} else {
+			step.Name = p.cte.Ctename
+			if step.Whole, step.Names = s.read(p); step.Whole || step.Names != nil {
+				step.Shape = s.shape(p, withOf(n))
+			}
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	return out, nil
+}
+
+// read finds which columns of an item others read; none if no other does.
+func (s *stepper) read(p *piece) (whole bool, names map[string]bool) {
+	at := slices.Index(s.pieces, p)
+	for _, x := range s.order {
+		for i, rv := range x.items {
+			if x.after[i] != at {
+				continue
+			}
+			w := x.w
+			if ins := x.stmt.GetInsertStmt(); ins != nil { // RETURNING * is of the table's columns
+				own := proto.Clone(ins).(*pg.InsertStmt)
+				own.WithClause = nil
+				own.ReturningList = slices.DeleteFunc(own.ReturningList, func(n *pg.Node) bool {
+					f := n.GetResTarget().GetVal().GetColumnRef().GetFields()
+					return len(f) == 1 && f[0].GetAStar() != nil
+				})
+				w = s.a.wanted(&pg.Node{Node: &pg.Node_InsertStmt{InsertStmt: own}})
+			}
+			whole = whole || w.all || w.names[rangeName(rv)] || len(rv.GetAlias().GetColnames()) > 0
+			if names == nil {
+				names = map[string]bool{}
+			}
+			maps.Copy(names, w.names)
+		}
+	}
+	return whole, names
+}
+
+// withoutWith is a statement without its WITH clause, if it has one.
+func withoutWith(n *pg.Node) *pg.Node {
+	n = proto.Clone(n).(*pg.Node)
+	switch {
+	case n.GetSelectStmt() != nil:
+		n.GetSelectStmt().WithClause = nil
+	case n.GetUpdateStmt() != nil:
+		n.GetUpdateStmt().WithClause = nil
+	case n.GetDeleteStmt() != nil:
+		n.GetDeleteStmt().WithClause = nil
+	case n.GetMergeStmt() != nil:
+		n.GetMergeStmt().WithClause = nil
+	}
+	return n
+}
+
+// refusesStep says why a step that takes no rows can't be run.
+func (a *analysis) refusesStep(q SQL) *Refusal {
+	if slices.ContainsFunc(q, func(p Piece) bool { return p.Part > 0 || p.Clock }) {
+		return nil
+	}
+	text := q.Append(nil, []byte(a.text), a.lits, placeholder{})
+	var sc sqltext.Scanner
+	_, lits, err := sc.Normalize(text)
+	if err != nil {
+		return nestedDML()
+	}
+	p, err := Parse(string(text), sqltext.GuardLimits{})
+	if err == nil {
+		_, err = p.Plan(lits, a.env)
+	}
+	var why *Refusal
+	if errors.As(err, &why) && why.Code == "0A000" {
+		own := *why
+		own.Position = 0
+		return &own
+	}
+	return nil
+}
+
+// shape is the query of an item's columns: SELECT * FROM it.
+func (s *stepper) shape(p *piece, w *pg.WithClause) SQL {
+	return append(s.a.verbatim(byteRange{int(w.Location), p.text.end}), Piece{Own: ") SELECT * FROM " + QuoteIdent(p.cte.Ctename)})
+}
+
+// divide finds the pieces and their texts.
+func (s *stepper) divide(n *pg.Node) *Refusal {
+	w := withOf(n)
+	if w.Recursive || n.GetSelectStmt().GetIntoClause() != nil {
+		return nestedDML()
+	}
+	rest := 0
+	for _, c := range w.Ctes {
+		cte := c.GetCommonTableExpr()
+		text, ok := s.a.itemText(cte)
+		if !ok {
+			return nestedDML()
+		}
+		rest = text.end
+		s.pieces = append(s.pieces, &piece{cte: cte, stmt: cte.Ctequery, text: text, target: targetOf(cte.Ctequery)})
+	}
+	last := len(s.a.toks)
+	for last > 0 && s.a.is(last-1, ';') {
+		last--
+	}
+	i := s.a.tokenAt(int32(rest)) + 1
+	if i == 0 || i >= last {
+		return nestedDML()
+	}
+	s.pieces = append(s.pieces, &piece{stmt: n, text: byteRange{int(s.a.toks[i].Start), int(s.a.toks[last-1].End)}, target: targetOf(n)})
+	return nil
+}
+
+// resolve finds what the pieces read and change.
+func (s *stepper) resolve(n *pg.Node) *Refusal {
+	top := map[string]int{}
+	for i, c := range withOf(n).Ctes {
+		top[c.GetCommonTableExpr().Ctename] = i
+	}
+	for _, p := range s.pieces {
+		p.each(func(m protoMessage) {
+			if w, ok := m.Interface().(*pg.CommonTableExpr); ok {
+				s.nested[w.Ctename] = true
+			}
+		})
+	}
+	for name := range s.nested {
+		if _, ok := top[name]; ok || s.a.env.find("", name) != nil {
+			return unsupported("the name \""+name+"\" of a WITH within a part of this statement is one of something else as well", "Give it another name.")
+		}
+	}
+	for i, p := range s.pieces {
+		locked := map[*pg.RangeVar]bool{}
+		p.each(func(m protoMessage) {
+			switch v := m.Interface().(type) {
+			case *pg.LockingClause:
+				for _, l := range v.LockedRels {
+					locked[l.GetRangeVar()] = true
+				}
+			case *pg.RangeVar:
+				at, is := top[v.Relname]
+				switch {
+				case v == p.target || locked[v] || v.Schemaname == "" && s.nested[v.Relname]:
+				case v.Schemaname == "" && is && at < i:
+					p.items = append(p.items, v)
+					p.after = append(p.after, at)
+				default:
+					p.reads = append(p.reads, v)
+				}
+			}
+		})
+		if p.target == nil {
+			continue
+		}
+		p.table = s.a.env.find(p.target.Schemaname, p.target.Relname)
+		if p.table == nil && !s.a.env.system(p.target.Schemaname, p.target.Relname) {
+			return s.a.missing(p.target)
+		}
+		if p.table == nil || p.table.Kind != 'r' && p.table.Kind != 'p' && p.table.Kind != 0 {
+			return unsupported("a data-modifying WITH over several shards can't change \""+p.target.Relname+"\", which is not a table of its schema", "Send the statements one by one in a transaction.")
+		}
+	}
+	return nil
+}
+
+// each calls f for all that a piece consists of; of the statement behind WITH, all but that.
+func (p *piece) each(f func(protoMessage)) {
+	w := withOf(p.stmt)
+	var visit func(m protoMessage)
+	visit = func(m protoMessage) {
+		if v, ok := m.Interface().(*pg.WithClause); ok && v == w && p.cte == nil {
+			return
+		}
+		f(m)
+		eachField(m, visit)
+	}
+	visit(p.stmt.ProtoReflect())
+}
+
+// plain checks what a text of its own could change: functions that see what has been
+// changed before, and collations, which arrays don't have.
+func (s *stepper) plain(n *pg.Node) *Refusal {
+	var r *Refusal
+	called := func(name string) {
+		if f := s.a.env.Schema.functions[name]; f.User && f.Volatility != Immutable || name == "statement_timestamp" {
+			r = unsupported(name+"() can't be called in a data-modifying WITH over several shards: it could see that this is several statements", "Call it in a statement of its own and pass the result as a parameter.")
+		}
+	}
+	eachMessageBelow(n, func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.FuncCall:
+			called(str(v.Funcname[len(v.Funcname)-1]))
+		case *pg.A_Expr:
+			for _, f := range s.a.env.Schema.Operators[str(v.Name[len(v.Name)-1])] {
+				called(f)
+			}
+		}
+	})
+	if r != nil {
+		return r
+	}
+	for _, p := range s.pieces {
+		for _, rv := range append(slices.Clone(p.reads), p.target) {
+			if rv == nil {
+				continue
+			}
+			e := &rte{name: rangeName(rv)}
+			t := s.a.env.find(rv.Schemaname, rv.Relname)
+			for i := range t.columns() {
+				e.columns = append(e.columns, t.Columns[i].Name)
+			}
+			s.a.uses = append(s.a.uses, use{rv, t, e})
+		}
+	}
+	for _, p := range s.pieces {
+		p.w = s.a.wanted(withoutWith(p.stmt))
+		if p.cte == nil {
+			break
+		}
+		p.each(func(m protoMessage) {
+			if _, ok := m.Interface().(*pg.CollateClause); ok {
+				r = ownTypes()
+			}
+		})
+		for _, u := range s.a.uses {
+			if (u.rv == p.target || slices.Contains(p.reads, u.rv)) && p.collated(u) {
+				r = ownTypes()
+			}
+		}
+	}
+	return r
+}
+
+// columns are the columns of a table, none of what isn't known.
+func (t *Table) columns() []Column {
+	if t == nil {
+		return nil
+	}
+	return t.Columns
+}
+
+// collated says whether a piece may use values of a column with a collation of its own.
+func (p *piece) collated(u use) bool {
+	return u.table != nil && slices.ContainsFunc(p.w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collated })
+}
+
+// times replaces what asks for the time of the transaction.
+func (s *stepper) times(n *pg.Node) *Refusal {
+	a := s.a
+	a.clocks = a.clockEdits(n)
+	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	g := &gatherer{a: a}
+	var r *Refusal
+	for _, p := range s.pieces {
+		p.each(func(m protoMessage) {
+			sel, ok := m.Interface().(*pg.SelectStmt)
+			if !ok {
+				return
+			}
+			for _, t := range sel.TargetList {
+				if t := t.GetResTarget(); t.Name == "" && g.replaces(t.Val) && sel != p.stmt.GetSelectStmt() && sel != p.stmt.GetInsertStmt().GetSelectStmt().GetSelectStmt() {
+					r = unsupported("a column of a subquery that gives the time needs a name in a data-modifying WITH over several shards", "Name it by AS.")
+				}
+			}
+		})
+	}
+	return r
+}
+
+// arrange puts the pieces into the order in which PostgreSQL runs them: what the statement
+// reads, that, and then, last first, the items that it doesn't read. Queries of what was
+// before come first.
+func (s *stepper) arrange(*pg.Node) *Refusal {
+	var order []*piece
+	var visit func(i int)
+	visit = func(i int) {
+		p := s.pieces[i]
+		if slices.Contains(order, p) {
+			return
+		}
+		after := slices.Clone(p.after)
+		slices.Sort(after)
+		for _, x := range after {
+			visit(x)
+		}
+		order = append(order, p)
+	}
+	visit(len(s.pieces) - 1)
+	for i := len(s.pieces) - 2; i >= 0; i-- {
+		if s.pieces[i].target != nil {
+			visit(i)
+		}
+	}
+	var reading func(p *piece) bool
+	reading = func(p *piece) bool {
+		return p.target == nil && !slices.ContainsFunc(p.after, func(i int) bool { return !reading(s.pieces[i]) })
+	}
+	for _, p := range order {
+		if reading(p) {
+			s.order = append(s.order, p)
+		}
+	}
+	for _, p := range order {
+		if !reading(p) {
+			s.order = append(s.order, p)
+		}
+	}
+	return nil
+}
+
+// separate sees to it that no step can tell that others have run before it, and puts
+// rows in the place of names.
+func (s *stepper) separate(*pg.Node) *Refusal {
+	for i, p := range s.order {
+		for _, w := range s.order[:i] {
+			if w.target == nil {
+				continue
+			}
+			if r := s.disturbs(w, p); r != nil {
+				return r
+			}
+		}
+		if r := s.readBefore(p, s.order[:i]); r != nil {
+			return r
+		}
+	}
+	for i, p := range s.order {
+		p.step = len(s.before) + i
+	}
+	for _, p := range s.pieces {
+		for i, rv := range p.items {
+			if r := s.replace(p, rv, s.pieces[p.after[i]].step); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// replace puts the rows of a step in the place of a name.
+func (s *stepper) replace(p *piece, rv *pg.RangeVar, step int) (r *Refusal) {
+	var ok bool
+	if p.edits, ok = s.a.replaceName(p.edits, rv, SQL{{Part: step + 1}}); !ok {
+		return nestedDML()
+	}
+	p.each(func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.LockingClause:
+			r = unsupported("FOR UPDATE or SHARE in a part of this statement that reads what other parts give or change is not supported over several shards yet", "Send the statements one by one in a transaction.")
+		case *pg.RangeTableSample:
+			if v.Relation.GetRangeVar() == rv {
+				r = nestedDML()
+			}
+		}
+	})
+	return r
+}
+
+// readBefore has what a piece reads of tables that others have changed by then read before
+// all changes.
+func (s *stepper) readBefore(p *piece, earlier []*piece) *Refusal {
+	for _, rv := range p.reads {
+		t := s.a.env.find(rv.Schemaname, rv.Relname)
+		changed := t != nil && slices.ContainsFunc(earlier, func(w *piece) bool {
+			return w.target != nil && (w.table.root() == t.root() || t.Kind != 'r' && t.Kind != 'p')
+		})
+		if !changed {
+			continue
+		}
+		u := s.a.uses[slices.IndexFunc(s.a.uses, func(u use) bool { return u.rv == rv })]
+		if p.collated(u) {
+			return ownTypes()
+		}
+		var list []string
+		for _, c := range p.w.columns(t, u) {
+			list = append(list, QuoteIdent(c))
+		}
+		if len(list) == 0 {
+			list = []string{"true"} // the rows count, and nothing of them
+		}
+		text := own("SELECT " + strings.Join(list, ", ") + " FROM " + choose(rv.Inh, "", "ONLY ") + quoteTable(t))
+		i := slices.IndexFunc(s.before, func(b Step) bool { return b.Text[0].Own == text[0].Own })
+		if i < 0 {
+			i = len(s.before)
+			s.before = append(s.before, Step{Name: t.String(), Text: text, Shape: text, Whole: true})
+		}
+		if r := s.replace(p, rv, i); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// acted are the tables of which rows may change when those of a table do, by foreign keys.
+func acted(t *Table) (out []*Table) {
+	todo := []*Table{t}
+	for len(todo) > 0 {
+		t, todo = todo[0], todo[1:]
+		for _, k := range t.ForeignKeys {
+			if k.To == t && k.Acts && !slices.Contains(out, k.From) {
+				out, todo = append(out, k.From), append(todo, k.From)
+			}
+		}
+	}
+	return out
+}
+
+// touches says whether a piece reads or changes one of some tables, or may.
+func (s *stepper) touches(p *piece, tables []*Table) bool {
+	return p.table != nil && slices.Contains(tables, p.table.root()) || slices.ContainsFunc(p.reads, func(rv *pg.RangeVar) bool {
+		t := s.a.env.find(rv.Schemaname, rv.Relname)
+		return t != nil && (slices.Contains(tables, t.root()) || t.Kind != 'r' && t.Kind != 'p')
+	})
+}
+
+// disturbs says why a piece that changes rows can't be run before another one.
+func (s *stepper) disturbs(p, later *piece) *Refusal {
+	no := func(why string) *Refusal {
+		return unsupported("a data-modifying WITH over several shards is not supported where "+why, "Send the statements one by one in a transaction.")
+	}
+	any := later.target != nil || len(later.reads) > 0
+	t := p.table.root()
+	tables := acted(t)
+	triggered := slices.IndexFunc(append([]*Table{t}, tables...), func(x *Table) bool { return x.Triggers })
+	switch {
+	case later.table != nil && later.table.root() == t && !p.apart(later):
+		return no("two parts change " + p.table.String())
+	case any && triggered >= 0:
+		return no("a table has triggers, rules or row level security: " + append([]*Table{t}, tables...)[triggered].String())
+	}
+	for _, k := range t.ForeignKeys {
+		there := later.table != nil && (k.From == later.table.root() || k.To == later.table.root())
+		switch {
+		case k.To == t && p.takes(k.Referred) && (there || k.Acts && s.touches(later, tables)),
+			k.From == t && there && p.gives(k.Columns) && (later.gives(nil) || later.takes(k.Referred)):
+			return no("a foreign key ties " + k.From.String() + " to " + k.To.String())
+		}
+	}
+	return nil
+}
+
+// apart says whether a piece and a later one that change the same table concern different
+// rows in any order: an UPDATE, and an INSERT which it doesn't see, where the UPDATE changes
+// nothing by which the INSERT may find a duplicate.
+func (p *piece) apart(later *piece) bool {
+	ins := later.stmt.GetInsertStmt()
+	return ins != nil && p.stmt.GetUpdateStmt() != nil && ins.GetOnConflictClause().GetAction() != pg.OnConflictAction_ONCONFLICT_UPDATE &&
+		!slices.ContainsFunc(p.table.Columns, func(c Column) bool { return c.Unique && p.assigns([]string{c.Name}) })
+}
+
+// takes says whether a piece may take away values of these columns; gives whether it may
+// store new ones, of any column for none.
+func (p *piece) takes(columns []string) bool {
+	return p.stmt.GetDeleteStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
+}
+
+func (p *piece) gives(columns []string) bool {
+	return p.stmt.GetInsertStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
+}
+
+func (p *piece) assigns(columns []string) bool {
+	return slices.ContainsFunc(append(slices.Clone(p.stmt.GetUpdateStmt().GetTargetList()), p.stmt.GetInsertStmt().GetOnConflictClause().GetTargetList()...),
+		func(n *pg.Node) bool { return slices.Contains(columns, n.GetResTarget().Name) })
+}
