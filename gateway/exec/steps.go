@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/shardgate/shardgate/planner"
 	"github.com/shardgate/shardgate/wire"
@@ -59,26 +60,23 @@ func NewPassed(from []*Passing, types []uint32, w planner.PartWriter) *Passed {
 	return &Passed{OIDs: slices.Clone(types), PartWriter: w, from: from}
 }
 
-// AppendSource is a planner.PartWriter's.
+// AppendSource is a planner.PartWriter's. It names the columns where they differ, for the
+// planner to know them.
 func (w *Passed) AppendSource(dst []byte, step int) []byte {
 	p := w.from[step]
 	w.used = append(w.used, step)
-	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
-	for n, i := range p.columns() {
-		if n > 0 {
-			dst = append(dst, ',')
-		}
+	var names, arrayed []string
+	list := "*"
+	for _, i := range p.columns() {
 		w.OIDs = append(w.OIDs, arrays[p.types[i]])
-		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", len(w.OIDs))
+		names = append(names, planner.QuoteIdent(p.names[i]))
+		arrayed = append(arrayed, fmt.Sprintf("pg_catalog.unnest($%d)", len(w.OIDs)))
 	}
-	dst = append(dst, ") AS _("...)
-	for n, i := range p.columns() {
-		if n > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, planner.QuoteIdent(p.names[i])...)
+	all := strings.Join(names, ", ")
+	if slices.Sort(names); len(slices.Compact(names)) == len(arrayed) {
+		list = all
 	}
-	return append(dst, "))"...)
+	return fmt.Appendf(dst, "(SELECT %s FROM ROWS FROM (%s) AS _(%s))", list, strings.Join(arrayed, ", "), all)
 }
 
 // Arrays are the parameters behind the client's own, in binary, when the steps have run.
