@@ -36,6 +36,9 @@ type Gathering struct {
 	InTables bool
 	// LimitBytes bounds the rows of all parts.
 	LimitBytes int64
+	// Own says that the client's transaction may have made or locked tables that no other
+	// connection can read: parts of these can't go to temporary tables.
+	Own bool
 	// Open gets a connection for temporary tables that nobody else uses, in a
 	// transaction block. It belongs to the Gathering's owner, as Conn.
 	Open func() (*pool.Conn, *wire.Error)
@@ -59,6 +62,7 @@ type GatheredPart struct {
 	count int64
 	bytes int64
 	table string // the temporary table, once there is one
+	kept  bool   // in memory, for there can be none
 	keys  []keySet
 }
 
@@ -107,13 +111,17 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 		if e := p.spill(); e != nil {
 			return e
 		}
+		if p.kept {
+			p.rows = append(p.rows, body...)
+			return nil
+		}
 	}
 	return p.copy(body)
 }
 
 // inMemory says that the rows can't go to a temporary table: the final statement runs in
-// the client's transaction, or the part's query can't be run again to make the table.
-func (p *GatheredPart) inMemory() bool { return p.g.Inside || p.plan.Changes }
+// the client's transaction, or the part's query can't be run again, or elsewhere, to make the table.
+func (p *GatheredPart) inMemory() bool { return p.g.Inside || p.plan.Changes || p.kept }
 
 // outside is the error for rows that can't travel as arrays, and have to.
 func (p *GatheredPart) outside() *wire.Error {
@@ -169,7 +177,21 @@ var copyHeader = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 // copyTrailer ends it: no more rows.
 var copyTrailer = []byte{0xff, 0xff}
 
-// spill makes the part's temporary table, and sends there what was kept.
+// ownSavepoint is none of the client's, which the connection has as well.
+const ownSavepoint = `"shardgate table"`
+
+// ownTable says whether an error may come of tables that the client's transaction has made,
+// altered or locked.
+func ownTable(code string) bool {
+	switch code {
+	case wire.UndefinedTable, wire.UndefinedColumn, wire.UndefinedObject, "42883", "3F000", wire.LockNotAvailable:
+		return true
+	}
+	return false
+}
+
+// spill makes the part's temporary table, and sends there what was kept. Where only the
+// client's transaction can read the part, it stays in memory.
 func (p *GatheredPart) spill() *wire.Error {
 	g := p.g
 	if g.Conn == nil {
@@ -180,13 +202,27 @@ func (p *GatheredPart) spill() *wire.Error {
 		g.Conn = c
 	}
 	table := `pg_temp."shardgate ` + strconv.Itoa(p.index+1) + `"`
+	if g.Own {
+		g.Conn.SendQuery("SAVEPOINT " + ownSavepoint)
+	}
 	g.Make(g.Conn, p.index, table)
 	g.Conn.SetOut(wire.AppendSync(g.Conn.Out()))
 	g.Conn.Ready++
-	if _, e := readResult(g.Conn); e != nil {
+	_, e := readResult(g.Conn)
+	if g.Own && e == nil {
+		_, e = readResult(g.Conn)
+	}
+	if e != nil {
+		if g.Own && ownTable(e.Code) && p.inlines() {
+			p.kept = true
+			if _, err := g.Conn.Query("ROLLBACK TO " + ownSavepoint); err != nil {
+				return asLost(err)
+			}
+			return nil
+		}
 		own := *e
-		if own.Position = 0; own.Code == wire.LockNotAvailable {
-			own.Hint = "If the transaction itself has locked a table that the statement reads, by TRUNCATE, ALTER TABLE or LOCK TABLE, commit it first."
+		if own.Position = 0; g.Own && ownTable(own.Code) {
+			own.Hint = "If the transaction itself has made, altered or locked a table that the statement reads, commit it first."
 		}
 		return &own
 	}
@@ -201,7 +237,7 @@ func (p *GatheredPart) spill() *wire.Error {
 	if e := p.copy(copyHeader); e != nil {
 		return e
 	}
-	e := p.copy(p.rows)
+	e = p.copy(p.rows)
 	p.rows = nil
 	return e
 }

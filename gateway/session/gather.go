@@ -66,6 +66,7 @@ func (s *Session) gather(g *gathering) error {
 	g.Gathering = exec.NewGathering(g.plan)
 	g.LimitBytes = s.host.GatherBytes
 	g.Inside = g.plan.Inside == planner.Always || g.plan.Inside == planner.InBlock && s.tx != nil && s.tx.explicit
+	g.Own = s.tx != nil && s.tx.parts[s.host.Home] != nil
 	g.Open = func() (*pool.Conn, *wire.Error) { return s.scratch() }
 	g.Make = func(c *pool.Conn, part int, table string) {
 		sql, keys := g.query([]byte("CREATE TEMPORARY TABLE "+table+" ON COMMIT DROP AS "), part)
