@@ -36,8 +36,8 @@ type ExplainFormat uint8
 const (
 	ExplainText ExplainFormat = iota
 	ExplainJSON
-	// ExplainOther are XML and YAML, in which only PostgreSQL's own plan is given.
-	ExplainOther
+	ExplainXML
+	ExplainYAML
 )
 
 func (*Explain) kind() string { return "Explain" }
@@ -76,14 +76,6 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	}
 	switch n := x.Of.Node.(type) {
 	case *Route:
-		switch n.Else.(type) {
-		case *InsertSelect:
-			n.Else, n.Refusal = nil, explainInsert()
-		case *Move:
-			if x.Analyze {
-				n.Else, n.Refusal = nil, explainMove()
-			}
-		}
 		if n.Place == Pinned {
 			return st
 		}
@@ -91,15 +83,7 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		if x.Analyze && x.Of.Cursor == "" {
 			st.SchemaChange, st.HoldsSession, st.TempTable = x.Of.SchemaChange, x.Of.HoldsSession, x.Of.TempTable
 		}
-	case *Scatter, *Ordered, *Gather, *Broadcast, *Split, *Move:
-		if _, ok := n.(*Move); ok && x.Analyze {
-			refuse(explainMove())
-		}
-		if x.Format == ExplainOther {
-			refuse(ExplainFormatRefusal())
-		}
-	case *InsertSelect:
-		refuse(explainInsert())
+	case *Scatter, *Ordered, *Gather, *Broadcast, *Split, *Move, *InsertSelect, *Steps:
 	case *CreateAs:
 		refuse(unsupported("EXPLAIN of a statement that makes a table of rows of several shards is not supported yet", "Explain its query."))
 	default: // set_config
@@ -109,19 +93,6 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 		st.Node = &Route{Place: Home}
 	}
 	return st
-}
-
-func explainInsert() *Refusal {
-	return unsupported("EXPLAIN of an INSERT or MERGE that inserts rows which have to be brought together is not supported yet", "Explain its query.")
-}
-
-func explainMove() *Refusal {
-	return unsupported("EXPLAIN ANALYZE of an UPDATE that may move rows to other shards is not supported yet", "Leave ANALYZE out.")
-}
-
-// ExplainFormatRefusal refuses a format for a statement over several shards.
-func ExplainFormatRefusal() *Refusal {
-	return unsupported("EXPLAIN over several shards is given as TEXT or JSON only", "Use FORMAT JSON.")
 }
 
 // planExplained plans the statement of an EXPLAIN.
@@ -216,7 +187,7 @@ func explainHead(options []string) string {
 }
 
 // explainFormats: a format that PostgreSQL doesn't know is one that it refuses.
-var explainFormats = map[string]ExplainFormat{"json": ExplainJSON, "xml": ExplainOther, "yaml": ExplainOther}
+var explainFormats = map[string]ExplainFormat{"json": ExplainJSON, "xml": ExplainXML, "yaml": ExplainYAML}
 
 // explainSwitch is the value of an option as defGetBoolean in PostgreSQL's define.c
 // reads it.
@@ -242,15 +213,23 @@ func explainValue(arg *pg.Node) string {
 }
 
 // RenderExplained renders a plan for people, with lines of what is known of it when it
-// is explained: parts are those about a Gather's parts, final is about its final
-// statement, or about a plan of another kind.
+// is explained: parts are those about a Gather's parts or about Steps, final is about its
+// final statement, or about a plan of another kind. Of an InsertSelect they are about its
+// query.
 func RenderExplained(n Node, text []byte, lits []sqltext.Literal, parts [][]string, final []string) string {
 	r := renderer{text: text, lits: lits, explained: true, parts: parts, final: final}
-	r.node(n)
-	if _, ok := n.(*Gather); !ok {
-		r.below(func() { r.notes(final) })
-	}
+	r.noted(n)
 	return strings.TrimSuffix(r.String(), "\n")
+}
+
+// noted renders a plan with what is known of it.
+func (r *renderer) noted(n Node) {
+	r.node(n)
+	switch n.(type) {
+	case *Gather, *InsertSelect:
+	default:
+		r.below(func() { r.notes(r.final) })
+	}
 }
 
 func (r *renderer) notes(lines []string) {
@@ -273,7 +252,7 @@ func (r *renderer) value(v Value) string {
 
 func (r *renderer) explain(x *Explain) {
 	r.line("Explain%s%s%s", when(x.Analyze, ", analyze"), when(x.Verbose, ", verbose"),
-		[...]string{ExplainText: "", ExplainJSON: ", json", ExplainOther: ", other format"}[x.Format])
+		[...]string{ExplainText: "", ExplainJSON: ", json", ExplainXML: ", xml", ExplainYAML: ", yaml"}[x.Format])
 	text, lits := r.text, r.lits
 	if text != nil {
 		r.text, r.lits = x.Statement(text, lits)

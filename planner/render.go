@@ -116,6 +116,9 @@ func (r *renderer) node(n Node) {
 			for i := range n.Steps {
 				st := &n.Steps[i]
 				r.line("step %d%s%s: %s", i+1, when(i == n.Main, ", the answer"), when(st.Shape != nil, ", rows kept"), r.sql(st.Text))
+				if i < len(r.parts) {
+					r.below(func() { r.notes(r.parts[i]) })
+				}
 			}
 		})
 	case *CopyIn:
@@ -397,11 +400,15 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 			}
 		}
 		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Tail)))
-		q := renderer{depth: r.depth}
+		q := renderer{depth: r.depth, explained: r.explained, parts: r.parts, final: r.final}
 		if r.text != nil {
 			q.text, q.lits = n.QueryText(r.text, r.lits)
 		}
-		q.node(n.Query.Node)
+		if r.explained {
+			q.noted(n.Query.Node)
+		} else {
+			q.node(n.Query.Node)
+		}
 		r.WriteString(q.String())
 	})
 }

@@ -27,6 +27,9 @@ type explaining struct {
 	direct explained   // what a plan that doesn't gather does on its shards
 	parts  []explained // what a Gather does
 	final  explained
+	sub    *explaining // the first round of a plan that has several
+	steps  [][]string  // about Steps
+	done   exec.Tag    // of what was run in several rounds
 	begun  time.Time
 	took   time.Duration
 }
@@ -62,8 +65,6 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 	node, shards, err := s.place(x.Of.Node)
 	if o, ok := node.(*planner.Ordered); ok && err == nil {
 		shards, err = s.prune(o.Pins)
-	} else if m, ok := node.(*planner.Move); ok && err == nil {
-		shards, err = s.prune(m.Pins)
 	}
 	if err != nil {
 		s.failGather(asError(err))
@@ -76,6 +77,8 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 			return nil, nil
 		}
 		err = s.explainGather(x, g)
+	} else if rounds(node) {
+		err = s.explainRounds(x)
 	} else {
 		x.direct.shards = slices.Clone(shards)
 		err = s.explainOnShards(x)
@@ -84,24 +87,20 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 		return nil, err
 	}
 	x.took = time.Since(x.begun)
-	if x.Format == planner.ExplainJSON {
+	switch x.Format {
+	case planner.ExplainJSON:
 		return s.explainedJSON(x), nil
+	case planner.ExplainXML, planner.ExplainYAML:
+		return s.explainedOther(x), nil
 	}
 	return s.explainedText(x), nil
 }
 
-// placeExplain finds the shard on which an EXPLAIN is bound, for its shape. If
-// PostgreSQL's own plan is all that is to be shown, the statement's plan takes its place.
+// placeExplain finds the shard on which an EXPLAIN is bound, for its shape.
 func (s *Session) placeExplain(n *planner.Explain) (planner.Node, []int, error) {
-	node, shards, err := s.place(n.Of.Node)
+	_, shards, err := s.place(n.Of.Node)
 	if err != nil {
 		return n, nil, err
-	}
-	if n.Format == planner.ExplainOther {
-		if _, ok := node.(*planner.Route); !ok {
-			return n, nil, planner.ExplainFormatRefusal()
-		}
-		return node, shards, nil
 	}
 	return n, shards[:1], nil
 }
@@ -139,7 +138,7 @@ func (s *Session) explainOnShards(x *explaining) error {
 	}
 	ordered, _ := x.node.(*planner.Ordered)
 	move, _ := x.node.(*planner.Move)
-	if ordered != nil || move != nil {
+	if ordered != nil {
 		if err := s.parseWhole(x); err != nil || s.run.Failed != nil {
 			return err
 		}
@@ -419,13 +418,16 @@ func (s *Session) explainPortal(p *portal) error {
 	return err
 }
 
-// appendQueryPlan appends the RowDescription of an EXPLAIN: one column of text, or of
-// json.
+// appendQueryPlan appends the RowDescription of an EXPLAIN: one column of text, json
+// or xml.
 func appendQueryPlan(dst []byte, format planner.ExplainFormat) []byte {
-	const textOID, jsonOID = 25, 114
+	const textOID, jsonOID, xmlOID = 25, 114, 142
 	oid := uint32(textOID)
-	if format == planner.ExplainJSON {
+	switch format {
+	case planner.ExplainJSON:
 		oid = jsonOID
+	case planner.ExplainXML:
+		oid = xmlOID
 	}
 	const name = "QUERY PLAN\x00"
 	dst = append(dst, 'T')

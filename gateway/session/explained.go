@@ -12,7 +12,8 @@ import (
 	"github.com/shardgate/shardgate/planner"
 )
 
-// How the answer to an EXPLAIN is written: in lines of text, or as JSON.
+// How the answer to an EXPLAIN is written: in lines of text, or as JSON. XML and YAML are
+// in explainother.go.
 
 // figures are what EXPLAIN ANALYZE on a shard says of all that ran there. A string is
 // empty if nothing is said.
@@ -23,8 +24,11 @@ type figures struct {
 }
 
 var (
-	actualRows    = regexp.MustCompile(`\(actual (?:time=\S+ )?rows=([0-9.]+) loops=`)
-	executionTime = regexp.MustCompile(`(?m)^Execution Time: ([0-9.]+) ms`)
+	actualRows = regexp.MustCompile(`\(actual (?:time=\S+ )?rows=([0-9.]+) loops=`)
+	// In XML and YAML, the first is the uppermost node's.
+	structuredRows = regexp.MustCompile(`Actual[ -]Rows(?:>|: )([0-9.]+)`)
+	structuredTime = regexp.MustCompile(`Execution[ -]Time(?:>|: )([0-9.]+)`)
+	executionTime  = regexp.MustCompile(`(?m)^Execution Time: ([0-9.]+) ms`)
 )
 
 // figures reads a task's plan.
@@ -42,6 +46,14 @@ func (x *explaining) figures(t *task) figures {
 			if m := plans[0].Millis; m != nil {
 				f.millis, f.timed = *m, true
 			}
+		}
+	} else if x.Format != planner.ExplainText {
+		if m := structuredRows.FindStringSubmatch(t.plan.Value(0)); m != nil {
+			f.rows = m[1]
+		}
+		if m := structuredTime.FindStringSubmatch(t.plan.Value(0)); m != nil {
+			f.millis, _ = strconv.ParseFloat(m[1], 64)
+			f.timed = true
 		}
 	} else {
 		if m := actualRows.FindStringSubmatch(t.plan.Value(0)); m != nil {
@@ -100,15 +112,18 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // explainedText writes the answer as text.
 func (s *Session) explainedText(x *explaining) [][]byte {
-	var parts [][]string
-	final := &x.direct
-	if x.plan != nil {
-		final = &x.final
+	parts, first := x.steps, x.first()
+	final := &first.direct
+	if first.plan != nil {
+		final = &first.final
 	}
-	for i := range x.parts {
-		parts = append(parts, s.explainedLines(x, &x.parts[i]))
+	for i := range first.parts {
+		parts = append(parts, s.explainedLines(first, &first.parts[i]))
 	}
-	text := planner.RenderExplained(x.node, x.text, x.lits, parts, s.explainedLines(x, final))
+	text := planner.RenderExplained(x.node, x.text, x.lits, parts, s.explainedLines(first, final))
+	if x.done.Verb != "" {
+		text += "\n  done: " + tagText(x.done)
+	}
 	if x.Summary {
 		text += fmt.Sprintf("\nExecution Time: %.3f ms", millis(x.took))
 	}
@@ -119,9 +134,21 @@ func (s *Session) explainedText(x *explaining) [][]byte {
 	return lines
 }
 
+// first is the EXPLAIN that knows the shards' plans: the one of the first round, if there
+// are several.
+func (x *explaining) first() *explaining {
+	if x.sub != nil {
+		return x.sub
+	}
+	return x
+}
+
 // explainedLines are the lines about a statement on shards.
 func (s *Session) explainedLines(x *explaining, e *explained) []string {
 	names := s.names(e.shards)
+	if len(names) == 0 {
+		return nil // of Steps
+	}
 	if e == &x.final && !x.Analyze {
 		return []string{choose(len(names) == 1, "shard ", "shards ") + strings.Join(names, ", ")} // the plan depends on the rows that there are
 	}
@@ -200,11 +227,13 @@ type gatewayPlan struct {
 	NodeType verbatim          `json:"Node Type,omitempty"`
 	Provider verbatim          `json:"Custom Plan Provider,omitempty"`
 	Plan     []verbatim        `json:"Gateway Plan,omitempty"` // its lines as in text
+	Done     verbatim          `json:"Command Tag,omitempty"`  // of what was run in several rounds
 	Shards   []string          `json:"Shards,omitempty"`
 	Came     []shareJSON       `json:"Gathered,omitempty"` // with ANALYZE
 	Tasks    []json.RawMessage `json:"Tasks,omitempty"`    // PostgreSQL's plans, with the shard's name
 	Parts    []*gatewayPlan    `json:"Parts,omitempty"`
 	Final    *gatewayPlan      `json:"Final,omitempty"`
+	tasks    []task            // that Tasks are of
 }
 
 // shareJSON is a share in JSON.
@@ -217,18 +246,7 @@ type shareJSON struct {
 // explainedJSON writes the answer as JSON. The plan of one shard is PostgreSQL's own,
 // with the gateway's beside it; programs find in it what they look for.
 func (s *Session) explainedJSON(x *explaining) [][]byte {
-	p := s.gatewayJSON(x, &x.direct)
-	for i := range x.parts {
-		p.Parts = append(p.Parts, s.gatewayJSON(x, &x.parts[i]))
-	}
-	if x.plan != nil {
-		p.Final = s.gatewayJSON(x, &x.final)
-	}
-	for _, l := range strings.Split(planner.RenderExplained(x.node, x.text, x.lits, nil, nil), "\n") {
-		p.Plan = append(p.Plan, verbatim(l))
-	}
-	kind, _, _ := strings.Cut(string(p.Plan[0]), " ")
-	p.NodeType, p.Provider = verbatim(strings.TrimSuffix(kind, ",")), "Shardgate"
+	p := s.gatewayPlan(x)
 	var answer any
 	if _, ok := x.node.(*planner.Route); ok {
 		p.Tasks = nil
@@ -247,6 +265,27 @@ func (s *Session) explainedJSON(x *explaining) [][]byte {
 	return [][]byte{bytes.TrimSuffix(marshal([]any{answer}, "  "), []byte("\n"))}
 }
 
+// gatewayPlan is the gateway's plan with those of the shards.
+func (s *Session) gatewayPlan(x *explaining) *gatewayPlan {
+	first := x.first()
+	p := s.gatewayJSON(first, &first.direct)
+	for i := range first.parts {
+		p.Parts = append(p.Parts, s.gatewayJSON(first, &first.parts[i]))
+	}
+	if first.plan != nil {
+		p.Final = s.gatewayJSON(first, &first.final)
+	}
+	for _, l := range strings.Split(planner.RenderExplained(x.node, x.text, x.lits, x.steps, nil), "\n") {
+		p.Plan = append(p.Plan, verbatim(l))
+	}
+	if x.done.Verb != "" {
+		p.Done = verbatim(tagText(x.done))
+	}
+	kind, _, _ := strings.Cut(string(p.Plan[0]), " ")
+	p.NodeType, p.Provider = verbatim(strings.TrimSuffix(kind, ",")), "Shardgate"
+	return p
+}
+
 // gatewayJSON is what is known of a statement on shards.
 func (s *Session) gatewayJSON(x *explaining, e *explained) *gatewayPlan {
 	p := &gatewayPlan{Shards: s.names(e.shards)}
@@ -262,7 +301,11 @@ func (s *Session) gatewayJSON(x *explaining, e *explained) *gatewayPlan {
 	if !x.Analyze {
 		tasks, _ = x.shown(e)
 	}
+	p.tasks = tasks
 	for i := range tasks {
+		if x.Format != planner.ExplainJSON {
+			break
+		}
 		p.Tasks = append(p.Tasks, beside(planOf(&tasks[i]), "", nil, tasks[i].shard))
 	}
 	return p

@@ -17,6 +17,7 @@ type stepping struct {
 	plan  *planner.Steps
 	steps []stepRun
 	rows  []*exec.Passing // that the steps give
+	tags  []exec.Tag
 	// join gets the transaction's connection to a shard.
 	join func(shard int, writes bool) (*pool.Conn, error)
 }
@@ -31,6 +32,23 @@ type stepRun struct {
 // what is refused has changed nothing. The error is one of the client's connection;
 // another is told to the client, and in s.run.Failed.
 func (s *Session) runSteps(x *stepping) error {
+	if err := s.prepareSteps(x); err != nil || s.run.Failed != nil {
+		return err
+	}
+	answer := &exec.Kept{LimitBytes: s.host.GatherBytes}
+	if err := s.takeSteps(x, answer); err != nil || s.run.Failed != nil {
+		return err
+	}
+	out := append(append(s.client.Out(), x.shape...), answer.Messages...)
+	if !x.hold {
+		out = s.run.Tag.Append(out)
+	}
+	s.client.SetOut(out)
+	return nil
+}
+
+// prepareSteps plans the steps.
+func (s *Session) prepareSteps(x *stepping) error {
 	x.conn = func(shard int) (*pool.Conn, error) { return x.join(shard, false) }
 	x.Gathering = exec.NewGathering(&planner.Gather{})
 	s.run.Failed = nil
@@ -44,9 +62,12 @@ func (s *Session) runSteps(x *stepping) error {
 	}
 	if e := s.planSteps(x); e != nil {
 		s.failGather(e)
-		return nil
 	}
-	answer := &exec.Kept{LimitBytes: s.host.GatherBytes}
+	return nil
+}
+
+// takeSteps runs the steps. The rows of the answer go to a sink, and its tag to s.run.Tag.
+func (s *Session) takeSteps(x *stepping, answer exec.Sink) error {
 	var tag exec.Tag
 	for i := range x.steps {
 		var into exec.Sink = exec.Dropped{}
@@ -62,15 +83,11 @@ func (s *Session) runSteps(x *stepping) error {
 		if err := s.runStep(x, &x.steps[i], into, formats); err != nil || s.run.Failed != nil {
 			return err
 		}
-		if i == x.plan.Main {
+		if x.tags = append(x.tags, s.run.Tag); i == x.plan.Main {
 			tag = s.run.Tag
 		}
 	}
-	out := append(append(s.client.Out(), x.shape...), answer.Messages...)
-	if s.run.Tag = tag; !x.hold {
-		out = tag.Append(out)
-	}
-	s.client.SetOut(out)
+	s.run.Tag = tag
 	return nil
 }
 
@@ -148,8 +165,10 @@ func (s *Session) placeStep(prep *prepared, bind *wire.Bind) (planner.Node, []in
 		return nil, nil, wire.Errorf(wire.FeatureNotSupported, "a part of this statement can't be run as a statement of its own").
 			WithHint("Send the statements one by one in a transaction.")
 	}
-	if e := s.refuseReference(node); e != nil {
-		return nil, nil, e
+	if s.tx != nil {
+		if e := s.refuseReference(node); e != nil {
+			return nil, nil, e
+		}
 	}
 	return node, slices.Clone(shards), nil
 }
