@@ -25,7 +25,7 @@ type merging struct {
 	on             *facts // of the rows that match
 	inserts        []*pg.MergeWhenClause
 	bySource       bool // it has WHEN NOT MATCHED BY SOURCE
-	// reads says that something besides the source reads a table. rest is why all but
+	// reads says that something besides the source reads a table that not all shards have. rest is why all but
 	// the source can't be done by several shards.
 	reads bool
 	rest  *Refusal
@@ -127,7 +127,7 @@ func (a *analysis) mergeTree(m *merging) {
 		}
 	}
 	a.exprs(m.ReturningList, lvl, nil)
-	m.reads = len(a.leaves) > len(was.leaves) || len(a.refs) > len(was.refs) || len(a.locals) > 0
+	m.reads = len(a.leaves) > len(was.leaves) || len(a.locals) > 0
 	if m.rest = a.spanning(); m.rest == nil {
 		clock := a.clock
 		if m.target.table != nil {

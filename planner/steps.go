@@ -12,8 +12,8 @@ import (
 	"github.com/shardgate/shardgate/planner/sqltext"
 )
 
-// A statement with items of WITH that change rows, which no shard can run for itself, is
-// run as several: each item and the statement behind WITH are statements of their own, with
+// A statement with items of WITH that change rows, or with WITH before a change of rows,
+// which no shard can run for itself, is run as several: each item and the statement behind WITH are statements of their own, with
 // plans of their own, and get what the items before have returned as arrays. PostgreSQL
 // runs all of it by one snapshot, and checks constraints and fires triggers when all is
 // done. So what is read of a table that an earlier step changes is read before the first
@@ -59,6 +59,7 @@ type piece struct {
 	edits  []edit
 	step   int
 	w      *wanted
+	self   bool // it is a recursive query
 }
 
 // stepper plans Steps.
@@ -87,7 +88,7 @@ func (p *Parsed) inSteps(st *Statement, err error, lits []sqltext.Literal, env *
 		return st, err
 	}
 	n := p.tree.Stmts[0].Stmt
-	if w := withOf(n); w == nil || !slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool { return targetOf(c.GetCommonTableExpr().Ctequery) != nil }) {
+	if w := withOf(n); w == nil || targetOf(n) == nil && !changesIn(w) {
 		return st, err
 	}
 	a := &analysis{env: env, text: p.text, stmt: n, lits: lits}
@@ -110,6 +111,11 @@ func (p *Parsed) inSteps(st *Statement, err error, lits []sqltext.Literal, env *
 		}
 	})
 	return st, nil
+}
+
+// changesIn says whether an item of a WITH clause changes rows.
+func changesIn(w *pg.WithClause) bool {
+	return slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool { return targetOf(c.GetCommonTableExpr().Ctequery) != nil })
 }
 
 // withOf is the WITH clause of a statement, or nil.
@@ -175,6 +181,10 @@ func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
 	out := &Steps{Steps: s.before, Clock: len(a.clocks) > 0, Verb: verbOf(n)}
 	for _, p := range s.order {
 		text, ok := a.edited(p.text, p.edits)
+		if p.self {
+			head := a.verbatim(byteRange{int(p.cte.Location), p.text.start})
+			text = slices.Concat(own("WITH RECURSIVE "), head, text, own(") SELECT * FROM "+QuoteIdent(p.cte.Ctename)))
+		}
 		if !ok || !a.readsSQL(text) {
 			return nil, nestedDML()
 		}
@@ -265,13 +275,16 @@ func (a *analysis) refusesStep(q SQL) *Refusal {
 
 // shape is the query of an item's columns: SELECT * FROM it.
 func (s *stepper) shape(p *piece, w *pg.WithClause) SQL {
-	return append(s.a.verbatim(byteRange{int(w.Location), p.text.end}), Piece{Own: ") SELECT * FROM " + QuoteIdent(p.cte.Ctename)})
+	last := s.pieces[len(s.pieces)-2]
+	return append(s.a.verbatim(byteRange{int(w.Location), last.text.end}), Piece{Own: ") SELECT * FROM " + QuoteIdent(p.cte.Ctename)})
 }
 
 // divide finds the pieces and their texts.
 func (s *stepper) divide(n *pg.Node) *Refusal {
 	w := withOf(n)
-	if w.Recursive || n.GetSelectStmt().GetIntoClause() != nil {
+	if n.GetSelectStmt().GetIntoClause() != nil || slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool {
+		return c.GetCommonTableExpr().SearchClause != nil || c.GetCommonTableExpr().CycleClause != nil
+	}) {
 		return nestedDML()
 	}
 	rest := 0
@@ -298,7 +311,7 @@ func (s *stepper) divide(n *pg.Node) *Refusal {
 
 // resolve finds what the pieces read and change.
 func (s *stepper) resolve(n *pg.Node) *Refusal {
-	top := map[string]int{}
+	top, recursive := map[string]int{}, withOf(n).Recursive
 	for i, c := range withOf(n).Ctes {
 		top[c.GetCommonTableExpr().Ctename] = i
 	}
@@ -326,7 +339,9 @@ func (s *stepper) resolve(n *pg.Node) *Refusal {
 				at, is := top[v.Relname]
 				switch {
 				case v == p.target || locked[v] || v.Schemaname == "" && s.nested[v.Relname]:
-				case v.Schemaname == "" && is && at < i:
+				case v.Schemaname == "" && is && at == i && recursive:
+					p.self = true
+				case v.Schemaname == "" && is && (at < i || recursive):
 					p.items = append(p.items, v)
 					p.after = append(p.after, at)
 				default:
@@ -366,8 +381,9 @@ func (p *piece) each(f func(protoMessage)) {
 // changed before, and collations, which arrays don't have.
 func (s *stepper) plain(n *pg.Node) *Refusal {
 	var r *Refusal
+	several := changesIn(withOf(n))
 	called := func(name string) {
-		if f := s.a.env.Schema.functions[name]; f.User && f.Volatility != Immutable || name == "statement_timestamp" {
+		if f := s.a.env.Schema.functions[name]; several && f.User && f.Volatility != Immutable || name == "statement_timestamp" {
 			r = unsupported(name+"() can't be called in a data-modifying WITH over several shards: it could see that this is several statements", "Call it in a statement of its own and pass the result as a parameter.")
 		}
 	}
@@ -457,12 +473,16 @@ func (s *stepper) times(n *pg.Node) *Refusal {
 // before come first.
 func (s *stepper) arrange(*pg.Node) *Refusal {
 	var order []*piece
+	cycle := false // which PostgreSQL refuses
+	under := map[int]bool{}
 	var visit func(i int)
 	visit = func(i int) {
 		p := s.pieces[i]
-		if slices.Contains(order, p) {
+		if cycle = cycle || under[i]; cycle || slices.Contains(order, p) {
 			return
 		}
+		under[i] = true
+		defer delete(under, i)
 		after := slices.Clone(p.after)
 		slices.Sort(after)
 		for _, x := range after {
@@ -475,6 +495,9 @@ func (s *stepper) arrange(*pg.Node) *Refusal {
 		if s.pieces[i].target != nil {
 			visit(i)
 		}
+	}
+	if cycle {
+		return nestedDML()
 	}
 	var reading func(p *piece) bool
 	reading = func(p *piece) bool {
