@@ -33,7 +33,7 @@ test-drivers: deps build
 
 # Random statements, whose answers must be those of one PostgreSQL; a part of unit.
 difftest: deps
-	$(GO) test -count=1 -timeout 10m -v -run 'TestRandom|TestTraps|TestChanges' ./gateway/difftest
+	$(GO) test -count=1 -timeout 10m -v -run 'TestRandom|TestTraps|TestChanges|TestWith' ./gateway/difftest
 
 # The same for longer: make difftest-long COUNT=200000 SHARDS=5 SEED=1
 COUNT ?= 50000

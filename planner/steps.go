@@ -418,13 +418,15 @@ func (s *stepper) plain(n *pg.Node) *Refusal {
 		if p.cte == nil {
 			break
 		}
-		p.each(func(m protoMessage) {
+		gives := p.gives()
+		eachMessageBelow(gives, func(m protoMessage) {
 			if _, ok := m.Interface().(*pg.CollateClause); ok {
 				r = ownTypes()
 			}
 		})
+		w := s.a.wanted(gives)
 		for _, u := range s.a.uses {
-			if (u.rv == p.target || slices.Contains(p.reads, u.rv)) && p.collated(u) {
+			if (u.rv == p.target || slices.Contains(p.reads, u.rv)) && w.collated(u) {
 				r = ownTypes()
 			}
 		}
@@ -440,9 +442,20 @@ func (t *Table) columns() []Column {
 	return t.Columns
 }
 
-// collated says whether a piece may use values of a column with a collation of its own.
-func (p *piece) collated(u use) bool {
-	return u.table != nil && slices.ContainsFunc(p.w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collated })
+// gives is what the values that a piece returns are made of: its list of RETURNING where
+// that is of tables' columns, or all of it.
+func (p *piece) gives() *pg.Node {
+	from := append(slices.Clone(p.stmt.GetUpdateStmt().GetFromClause()), p.stmt.GetDeleteStmt().GetUsingClause()...)
+	if p.target == nil || p.stmt.GetMergeStmt() != nil || slices.ContainsFunc(from, func(n *pg.Node) bool { return n.GetRangeVar() == nil }) {
+		return withoutWith(p.stmt)
+	}
+	list := slices.Concat(p.stmt.GetInsertStmt().GetReturningList(), p.stmt.GetUpdateStmt().GetReturningList(), p.stmt.GetDeleteStmt().GetReturningList())
+	return &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: &pg.SelectStmt{TargetList: list}}}
+}
+
+// collated says whether values of a column with a collation of its own may be used.
+func (w *wanted) collated(u use) bool {
+	return u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collated })
 }
 
 // times replaces what asks for the time of the transaction.
@@ -576,7 +589,7 @@ func (s *stepper) readBefore(p *piece, earlier []*piece) *Refusal {
 			continue
 		}
 		u := s.a.uses[slices.IndexFunc(s.a.uses, func(u use) bool { return u.rv == rv })]
-		if p.collated(u) {
+		if p.w.collated(u) {
 			return ownTypes()
 		}
 		var list []string
@@ -640,7 +653,7 @@ func (s *stepper) disturbs(p, later *piece) *Refusal {
 		there := later.table != nil && (k.From == later.table.root() || k.To == later.table.root())
 		switch {
 		case k.To == t && p.takes(k.Referred) && (there || k.Acts && s.touches(later, tables)),
-			k.From == t && there && p.gives(k.Columns) && (later.gives(nil) || later.takes(k.Referred)):
+			k.From == t && there && p.stores(k.Columns) && (later.stores(nil) || later.takes(k.Referred)):
 			return no("a foreign key ties " + k.From.String() + " to " + k.To.String())
 		}
 	}
@@ -656,13 +669,13 @@ func (p *piece) apart(later *piece) bool {
 		!slices.ContainsFunc(p.table.Columns, func(c Column) bool { return c.Unique && p.assigns([]string{c.Name}) })
 }
 
-// takes says whether a piece may take away values of these columns; gives whether it may
+// takes says whether a piece may take away values of these columns; stores whether it may
 // store new ones, of any column for none.
 func (p *piece) takes(columns []string) bool {
 	return p.stmt.GetDeleteStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
 }
 
-func (p *piece) gives(columns []string) bool {
+func (p *piece) stores(columns []string) bool {
 	return p.stmt.GetInsertStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
 }
 
