@@ -159,9 +159,13 @@ func (s *Session) placeStep(prep *prepared, bind *wire.Bind) (planner.Node, []in
 	if err != nil {
 		return nil, nil, err
 	}
+	ok := !prep.st.HoldsSession && prep.st.TempTable == "" && !prep.st.SchemaChange
 	switch node.(type) {
 	case *planner.Route, *planner.Scatter, *planner.Broadcast, *planner.Split, *planner.Gather, *planner.InsertSelect, *planner.Move:
 	default:
+		ok = false
+	}
+	if !ok {
 		return nil, nil, wire.Errorf(wire.FeatureNotSupported, "a part of this statement can't be run as a statement of its own").
 			WithHint("Send the statements one by one in a transaction.")
 	}
