@@ -34,6 +34,8 @@ type analysis struct {
 	rows    map[*pg.ColumnRef]*rte          // the entries of FROM whose rows references mean, where that is certain
 	targets map[*pg.ColumnRef]*pg.ResTarget // output columns that names in GROUP BY, ORDER BY and DISTINCT ON mean
 	clocks  []edit                          // see clockEdits
+	tells   bool                            // the time of the transaction is asked for
+	timed   SQL                             // see atOneTime
 	names   bool                            // the result's columns are named by the final statement of a Gather
 	uses    []use                           // of relations in FROM clauses
 	texts   map[*pg.Node]exprRange          // see exprText

@@ -48,8 +48,11 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 			"Leave it out, or lock the rows by a statement of their own before.")
 	}
 	a.clocks = a.clockEdits(n)
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	t := target.table
+	if t != nil {
+		a.clocks = append(a.clocks, a.fillAssigned(n.GetUpdateStmt().GetTargetList(), t)...)
+	}
+	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
 	if t != nil {
 		if r := a.differs(n, t); r != nil {
 			return nil, r
@@ -129,7 +132,7 @@ func (a *analysis) ownClock(n *pg.Node, t *Table) (what string) {
 			}
 		case *pg.ResTarget:
 			i := t.Column(v.Name)
-			if assignedValue(v).GetSetToDefault() != nil && i >= 0 && t.Columns[i].HasDefault && t.Columns[i].Default == Stable {
+			if d := assignedValue(v).GetSetToDefault(); d != nil && i >= 0 && t.Columns[i].HasDefault && t.Columns[i].Default == Stable && !a.replacesClock(d.Location) {
 				what = "the default of column \"" + v.Name + "\""
 			}
 		}

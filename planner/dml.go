@@ -111,12 +111,13 @@ func (a *analysis) assigned(assign []*pg.Node, t *Table) {
 			continue
 		}
 		c := t.Columns[i]
+		_, tells, filled := a.filling(&c)
 		switch {
 		case c.Sequence:
 			refuse(ownSequence(c, t))
-		case t.Distribution == Reference && c.HasDefault && c.Default != Immutable:
+		case t.Distribution == Reference && c.HasDefault && !filled:
 			refuse(ownDefault(c, t))
-		case c.HasDefault && c.Default == Stable:
+		case c.HasDefault && c.Default == Stable && (tells || !filled):
 			a.clock = "the default of column \"" + c.Name + "\""
 		case slices.Contains(t.keyColumns(), i):
 			refuse(keyChange(t, "to its default"))
@@ -199,7 +200,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
 	a.onConflict(ins.OnConflictClause, e, lvl)
 	a.exprs(ins.ReturningList, lvl, nil)
-	tail := a.tailOf(e)
+	tail := a.tailOf(ins, e)
 	if sel != nil {
 		a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)
 	}
@@ -223,6 +224,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 	case t.Distribution == Reference && !values && sel != nil:
 		return a.insertReference(ins, t, tail)
 	case t.Distribution == Reference:
+		a.oneTime(n, t)
 		a.defaults(ins, t)
 		a.stored(ins, sel, t)
 		return a.referenceWrite(t)
@@ -243,6 +245,7 @@ func (a *analysis) insert(n *pg.Node) Node {
 		refuse(keyChange(t, "by ON CONFLICT DO UPDATE"))
 	}
 	a.stored(ins, sel, t)
+	a.oneTime(n, t)
 	return a.besideItems(a.splitRows(ins, sel, t))
 }
 
@@ -341,7 +344,7 @@ func (a *analysis) pinnedRows(ins *pg.InsertStmt, t *Table, keys [][]Value) Node
 		r = unsupported("WITH in an INSERT of rows for several shards is not supported yet", "Write the values in place.")
 	}
 	for _, c := range a.defaulted(ins, ins.SelectStmt.GetSelectStmt(), t) {
-		if r == nil && c.HasDefault && c.Default == Stable {
+		if r == nil && c.HasDefault && c.Default == Stable && !a.alike(&c) {
 			r = &Refusal{Code: "0A000", Message: "the default of column \"" + c.Name + "\" would give another value on each shard",
 				Hint: "Give the column a value, or insert the rows one by one."}
 		}
@@ -412,7 +415,7 @@ func (a *analysis) sequences(ins *pg.InsertStmt, t *Table) {
 func (a *analysis) defaults(ins *pg.InsertStmt, t *Table) {
 	a.sequences(ins, t)
 	for _, c := range a.defaulted(ins, ins.SelectStmt.GetSelectStmt(), t) {
-		if c.HasDefault && c.Default != Immutable {
+		if c.HasDefault && !a.alike(&c) {
 			refuse(ownDefault(c, t))
 		}
 	}

@@ -27,7 +27,9 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 		for _, w := range words[2:] {
 			switch w {
 			case "now":
-				col.HasDefault, col.Default = true, Stable
+				col.HasDefault, col.Default, col.Expression = true, Stable, "now()"
+			case "stable":
+				col.HasDefault, col.Default, col.Expression = true, Stable, "public.stamp()"
 			case "random":
 				col.HasDefault, col.Default = true, Volatile
 			case "constant":

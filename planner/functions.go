@@ -51,6 +51,7 @@ func (a *analysis) function(f *pg.FuncCall) {
 	switch {
 	case clockFunctions[name] && (name != "age" || len(f.Args) == 1):
 		a.clock = name + "()"
+		a.tells = a.tells || a.transactionTime(f)
 	case shardFunctions[name]:
 		a.shardOwn = name + "()"
 	case homeFunctions[name]:
@@ -150,6 +151,6 @@ func (a *analysis) valueFunction(f *pg.SQLValueFunction) {
 		pg.SQLValueFunctionOp_SVFOP_USER, pg.SQLValueFunctionOp_SVFOP_SESSION_USER,
 		pg.SQLValueFunctionOp_SVFOP_CURRENT_CATALOG, pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA:
 	default:
-		a.clock = "CURRENT_TIMESTAMP"
+		a.clock, a.tells = "CURRENT_TIMESTAMP", true
 	}
 }

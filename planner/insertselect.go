@@ -32,8 +32,9 @@ type InsertSelect struct {
 	Query                     *Statement
 	Start, End                sqltext.Anchor
 	FirstLiteral, LastLiteral int
-	// Head and Tail are what stands before and behind the query.
-	Head, Tail SQL
+	// Head and Tail are what stands before and behind the query. Fills are values of
+	// columns that Head names behind the query's: their defaults.
+	Head, Tail, Fills SQL
 	// Constants are the constants and parameters among the query's columns, whose
 	// type is the one of the column that they are stored in; nil for other columns.
 	Constants []SQL
@@ -66,10 +67,11 @@ type insertTail struct {
 	reads    bool // a distributed table
 	volatile bool
 	refusal  *Refusal // why it can't be run on several shards
+	clocks   []edit   // what asks for the time of the transaction
 }
 
 // tailOf notes what the analysis has found before it comes to an INSERT's query.
-func (a *analysis) tailOf(e *rte) insertTail {
+func (a *analysis) tailOf(ins *pg.InsertStmt, e *rte) insertTail {
 	t := insertTail{target: e.leaf, volatile: a.volatile}
 	leaves, refs := len(a.leaves)-a.withLeaves, len(a.refs)-a.withRefs
 	switch {
@@ -79,6 +81,8 @@ func (a *analysis) tailOf(e *rte) insertTail {
 		refs--
 	}
 	t.reads = leaves > 0 || refs > 0
+	defer func(clock string) { a.clock = clock }(a.clock)
+	t.clocks, a.clock = a.tailClocks(ins, e)
 	if t.refusal = a.spanning(); t.refusal == nil {
 		t.refusal = a.multi()
 	}
@@ -110,6 +114,7 @@ func (a *analysis) insertQuery(ins *pg.InsertStmt, t *Table, tail insertTail) No
 		}
 	}
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
+		a.oneTime(a.stmt, t)
 		merge, _, r := a.scatterSelect(ins.SelectStmt.GetSelectStmt(), false)
 		if r == nil {
 			r = a.multi()
@@ -118,7 +123,7 @@ func (a *analysis) insertQuery(ins *pg.InsertStmt, t *Table, tail insertTail) No
 			node, r := a.insertRows(ins, t, tail)
 			return node, nil, r
 		}
-		if r := ownDefaults(t, names); r != nil {
+		if r := a.ownDefaults(t, names, a.timed != nil); r != nil {
 			return nil, nil, r
 		}
 		if r := a.inserted(); r != nil {
@@ -250,9 +255,13 @@ func defaultedBy(names []string, t *Table) []Column {
 }
 
 // ownDefaults refuses rows for several shards with values for these columns, whose
-// other columns have defaults that each shard would give for itself.
-func ownDefaults(t *Table, names []string) *Refusal {
+// other columns have defaults that each shard would give for itself. filled says that
+// those which tell the time are given to the rows.
+func (a *analysis) ownDefaults(t *Table, names []string, filled bool) *Refusal {
 	for _, c := range defaultedBy(names, t) {
+		if _, tells, ok := a.filling(&c); ok && (filled || !tells) {
+			continue
+		}
 		switch {
 		case c.Sequence:
 			return ownSequence(c, t)
@@ -286,7 +295,11 @@ func (a *analysis) insertRows(ins *pg.InsertStmt, t *Table, tail insertTail) (No
 		Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits),
 		KeepsOrder: ins.OnConflictClause == nil || ins.OnConflictClause.Action == pg.OnConflictAction_ONCONFLICT_UPDATE && ins.OnConflictClause.WhereClause == nil}
 	if r.end < len(a.text) {
-		out.Tail = a.span(byteRange{r.end, len(a.text)})
+		out.Tail, ok = a.edited(byteRange{r.end, len(a.text)}, tail.clocks)
+		out.Clock = len(tail.clocks) > 0
+	}
+	if !ok {
+		return nil, unsupported("the time of the transaction can't be told from the rest of this INSERT", "Pass the time as a parameter.")
 	}
 	lits := a.literalsIn(r, out)
 	if why := a.planQuery(r, lits, out); why != nil {
@@ -296,25 +309,29 @@ func (a *analysis) insertRows(ins *pg.InsertStmt, t *Table, tail insertTail) (No
 	if why != nil {
 		return nil, why
 	}
+	if t == nil {
+		return out, nil
+	}
+	names := insertColumns(ins, t)
+	items, known := a.selected(ins.SelectStmt.GetSelectStmt())
+	known = known && len(items) > 0
+	if known {
+		names = names[:min(len(names), len(items))]
+	}
+	filled := (known || len(ins.Cols) > 0) && a.fillGathered(ins, t, names, r, out)
 	if !distributed {
 		out.Table = nil
 		return out, nil
 	}
-	names := insertColumns(ins, t)
-	if items, ok := a.selected(ins.SelectStmt.GetSelectStmt()); ok && len(items) > 0 {
-		names = names[:min(len(names), len(items))]
-		if why := ownDefaults(t, names); why != nil {
-			return nil, why
-		}
-	} else {
-		for out.MinColumns = len(names); out.MinColumns > 0 && ownDefaults(t, names[:out.MinColumns-1]) == nil; {
+	if why := a.ownDefaults(t, names, filled); why != nil {
+		return nil, why
+	}
+	if !known {
+		for out.MinColumns = len(names); out.MinColumns > 0 && a.ownDefaults(t, names[:out.MinColumns-1], filled) == nil; {
 			out.MinColumns--
 		}
-		if why := ownDefaults(t, names); why != nil {
-			return nil, why
-		}
 		if out.MinColumns > 0 {
-			out.Refusal = ownDefaults(t, names[:out.MinColumns-1])
+			out.Refusal = a.ownDefaults(t, names[:out.MinColumns-1], filled)
 		}
 	}
 	if t.Distribution == Reference {

@@ -155,7 +155,7 @@ func (a *analysis) mergeInserts(m *merging, t *Table) {
 				a.storeDate(w.Values[i], t, name)
 			}
 		}
-		if r := ownDefaults(t, given); r != nil {
+		if r := a.ownDefaults(t, given, false); r != nil {
 			refuse(r)
 		}
 	}

@@ -30,6 +30,8 @@ type Move struct {
 	// Change is what each shard does then. It gives what the client wants returned.
 	// Its parts are MoveStays, MoveComes and MoveGoes.
 	Change SQL
+	// Clock says that the time of the transaction is a part of Rows or Change.
+	Clock bool
 }
 
 // The parts of a Move's Change: which of the rows and of their columns they are.
@@ -170,6 +172,12 @@ func (a *analysis) movable(u *pg.UpdateStmt, e *rte, out *Move) *Refusal {
 	}
 	// The rows of one key are on one shard, and so is the clock that is read.
 	defer func(clock string) { a.clock = clock }(a.clock)
+	a.clocks = a.clockEdits(a.stmt)
+	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	out.Clock = len(a.clocks) > 0
+	if a.clock != "" {
+		a.clock = a.ownClock(a.stmt, t)
+	}
 	if len(out.Pins) == 1 && out.Pins[0].Array == nil && len(out.Pins[0].Keys) == 1 {
 		a.clock = ""
 	}

@@ -37,6 +37,12 @@ type Statement struct {
 	// instants are the literals that several shards would each read as a date or
 	// a time; see instantIn.
 	instants []int
+	// Clock says that it asks for the time of the transaction, which is another on each
+	// shard. Timed is its text with one time in the place of what asks for it, to be sent
+	// to a shard that isn't the one whose time is the transaction's; nil where there is no
+	// such text, or the plan sees to it.
+	Clock bool
+	Timed SQL
 	// TakesData says that the client sends data for it: COPY FROM STDIN.
 	TakesData bool
 	// Params is the highest $n.

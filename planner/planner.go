@@ -113,6 +113,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st.Taints = st.Taints || a.taints
 	st.HoldsSession = st.HoldsSession || a.hold
 	st.NeedsParamTypes = a.uncertain
+	a.asksForTime(st)
 	st.TextSpecific = st.TextSpecific || a.textSpecific
 	if spans(st.Node) {
 		slices.Sort(a.dated)

@@ -27,6 +27,9 @@ func (s *Statement) Render(text []byte, lits []sqltext.Literal) string {
 	} else {
 		r.node(s.Node)
 	}
+	if s.Timed != nil {
+		r.line("at one time: %s", r.sql(s.Timed))
+	}
 	r.flags(s)
 	return strings.TrimSuffix(r.String(), "\n")
 }
@@ -399,7 +402,7 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 				rows = append(append(rows, Piece{Own: ", "}), c...)
 			}
 		}
-		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Tail)))
+		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Fills, n.Tail)))
 		q := renderer{depth: r.depth, explained: r.explained, parts: r.parts, final: r.final}
 		if r.text != nil {
 			q.text, q.lits = n.QueryText(r.text, r.lits)

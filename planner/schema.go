@@ -87,6 +87,8 @@ type Column struct {
 	// sequence (serial or identity).
 	HasDefault bool
 	Default    Volatility
+	// Expression is a default that is STABLE, as PostgreSQL prints it; see filling.
+	Expression string
 	Sequence   bool
 	Generated  bool
 	// Deterministic is false for a text column whose collation may find

@@ -76,6 +76,9 @@ func (p *Parsed) planExpanded(a *analysis, env *Env) (*Statement, error) {
 	}
 	st.expanded = x.text
 	a.clientsQuery(st.Node)
+	_, calls, _ := a.namedClockEdits(a.stmt)
+	a.tells = calls > 0 // in the client's own text: a view's is as it is
+	a.asksForTime(st)
 	return st, nil
 }
 

@@ -147,7 +147,9 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	}
 	for _, r := range rels {
 		for i, expr := range r.defaults {
-			r.Columns[i].Default = defaultVolatility(expr, functions)
+			if r.Columns[i].Default = defaultVolatility(expr, functions); r.Columns[i].Default == planner.Stable {
+				r.Columns[i].Expression = expr
+			}
 		}
 	}
 	schema := planner.NewSchema(version, tables, functions, rules{c.config})

@@ -233,7 +233,7 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 			WithDetail("Brought together on one shard, its rows give: %s.", e.Message).
 			WithHint("Write it in another way, or pin every sharded table to one key.")
 	}
-	if op.Rewritten {
+	if op.Rewritten || r.Rewritten {
 		e.Position = 0
 	} else if e.Position > 0 {
 		e.Position += r.Shift

@@ -282,6 +282,7 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 		}
 		from = fmt.Appendf(from, "pg_catalog.unnest($%d)", params+len(types))
 	}
+	dst = r.Plan.Fills.Append(dst, text, lits, clock)
 	if len(types) == 0 {
 		// Nothing but constants, and so one key: all rows go to the same place.
 		dst = fmt.Appendf(dst, " FROM pg_catalog.generate_series(1, %d)", r.count)

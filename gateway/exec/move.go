@@ -13,6 +13,8 @@ type Moved struct {
 	Rows
 	Plan *planner.Move
 	From []int // by row
+	// Clock is the time of the transaction, if the plan asks for it.
+	Clock string
 }
 
 // CameFrom notes that the rows which have come since the last call are a shard's.
@@ -42,6 +44,11 @@ func (m *Moved) columns(part int) (end int) {
 		return planner.MovePlace
 	}
 	return len(m.types)
+}
+
+// AppendRows writes the query for the rows.
+func (m *Moved) AppendRows(dst, text []byte, lits []sqltext.Literal) []byte {
+	return m.Plan.Rows.Append(dst, text, lits, &moveWriter{rows: m})
 }
 
 // AppendChange writes the Change, which gets the rows as arrays: parameters behind the
@@ -86,8 +93,8 @@ func (w *moveWriter) AppendCast(dst []byte, _, _ int) []byte { return dst }
 // AppendKeys is a planner.PartWriter's. A Change has none.
 func (w *moveWriter) AppendKeys(dst []byte, _ string, _, _ int) []byte { return dst }
 
-// AppendClock is a planner.PartWriter's. A Change has none.
-func (w *moveWriter) AppendClock(dst []byte) []byte { return dst }
+// AppendClock is a planner.PartWriter's.
+func (w *moveWriter) AppendClock(dst []byte) []byte { return append(dst, w.rows.Clock...) }
 
 // Arrays returns the arrays of a Change for each of shards, in the order of its parts.
 // to are the shards to which the rows belong.

@@ -139,6 +139,8 @@ type Runner struct {
 	// Shift is added to the positions in the shards' errors: the characters of
 	// the client's text before the statement that they have.
 	Shift int32
+	// Rewritten is that of all operations.
+	Rewritten bool
 
 	ops   []Op
 	conns []*pool.Conn

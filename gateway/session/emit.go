@@ -104,6 +104,11 @@ func (s *Session) emitBind(st *step) error {
 			s.pendingErr = err
 			return errStatementFailed
 		}
+		if s.needsTime(p.prep.st, p.node, p.shards) {
+			if err := s.bindTime(st); err != nil || s.run.Failed != nil {
+				return err
+			}
+		}
 	}
 	later := changes(p.node) // what is bound is not executed
 	switch p.node.(type) {
@@ -128,6 +133,12 @@ func (s *Session) emitBind(st *step) error {
 		return s.bindSplit(st, sp, conns)
 	}
 	for _, c := range conns {
+		if p.timed {
+			c.SetOut(wire.AppendParse(c.Out(), "", p.prep.text, s.shardOIDs(c, p.prep.oids)))
+			c.Unnamed = 0
+			s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
+			continue
+		}
 		s.ensure(c, p.prep, false)
 	}
 	for _, c := range conns {
@@ -135,7 +146,7 @@ func (s *Session) emitBind(st *step) error {
 		c.SetOut(appendBind(c.Out(), st.body, p.prep.shardName()))
 		s.ownParams(c, c.Out()[start:], p.prep, nil)
 	}
-	s.addOp(exec.Op{Kind: exec.Bind}, conns)
+	s.addOp(exec.Op{Kind: exec.Bind, Rewritten: p.timed}, conns)
 	return nil
 }
 

@@ -204,7 +204,7 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 // shard, or -1 when there are several or none.
 func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 	single = -1
-	shards := 0
+	shards, clocks := 0, 0
 	writes := false
 	for i := range s.steps {
 		st := &s.steps[i]
@@ -235,6 +235,9 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 				single = st.portal.shards[0]
 				shards++
 			}
+			if plan.Clock {
+				clocks++
+			}
 			writes = writes || plan.Writes && !plan.NoTransaction
 		}
 	}
@@ -245,7 +248,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		return -1, false
 	}
 	if shards > 1 {
-		return -1, !writes
+		return -1, !writes && clocks < 2
 	}
 	return single, true
 }

@@ -195,30 +195,6 @@ func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
 }
 
-// readClock asks the home shard for the time of the transaction, the statement's own
-// if there is no block.
-func (s *Session) readClock(g *gathering) error {
-	if s.tx != nil && s.tx.clock != "" {
-		g.Clock = s.tx.clock
-		return nil
-	}
-	home, err := g.on(s.host.Home)
-	if err != nil {
-		s.failGather(asError(err))
-		return nil
-	}
-	var rows pool.Result
-	home.SendQuery("SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
-	s.run.Add(exec.Op{Kind: exec.Query, Conn: home, Hidden: true, Rows: &rows})
-	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
-		return err
-	}
-	if g.Clock = rows.Value(0); s.tx != nil {
-		s.tx.clock = g.Clock
-	}
-	return nil
-}
-
 // on gets the connection to a shard on which the statement reads there.
 func (g *gathering) on(shard int) (*pool.Conn, error) {
 	for _, c := range g.used {

@@ -119,8 +119,14 @@ func (s *Session) selectRows(in *inserting) error {
 		s.failGather(asError(err))
 		return nil
 	}
+	text := q.text
+	if s.needsTime(in.plan.Query, node, shards) {
+		if text, err = s.timedText(in.plan.Query, q.text, q.lits, shards[0]); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
 	for _, c := range conns {
-		s.sendPart(c, q, q.text, nil)
+		s.sendPart(c, q, text, nil)
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))

@@ -75,11 +75,17 @@ func (s *Session) readMoved(m *moving) error {
 		s.failGather(&e)
 		return nil
 	}
-	conns, ok := s.writers(m, slices.Clone(shards))
+	shards = slices.Clone(shards)
+	if m.plan.Clock {
+		if m.rows.Clock, err = s.readTime(shards[0], m.conn); err != nil || s.run.Failed != nil {
+			return err
+		}
+	}
+	conns, ok := s.writers(m, shards)
 	if !ok {
 		return nil
 	}
-	sql := m.plan.Rows.Append(nil, m.text, m.lits, nil)
+	sql := m.rows.AppendRows(nil, m.text, m.lits)
 	for _, c := range conns {
 		s.sendPart(c, &m.gathering, sql, nil)
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))

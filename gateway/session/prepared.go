@@ -55,6 +55,7 @@ type portal struct {
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated
+	timed   bool          // prep's text is not the client's, but has the time of the transaction in it
 }
 
 // brings says whether a plan brings rows together: the client's portal is bound on the

@@ -328,6 +328,17 @@ func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Lit
 		s.tell(err)
 		return errStatementFailed
 	}
+	if s.needsTime(st, node, shards) {
+		s.run.Rewritten = true
+		defer func() { s.run.Rewritten = false }()
+		if node, shards, text, err = s.timed(st, node, shards, text, lits); err != nil {
+			return err
+		}
+		if s.run.Failed != nil {
+			s.tx.failed = true
+			return errStatementFailed
+		}
+	}
 	hold := last && !s.tx.explicit
 	tag, err := s.runInBlock(st, node, shards, text, lits, hold)
 	if err != nil {

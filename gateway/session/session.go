@@ -499,6 +499,9 @@ func (s *Session) end() {
 // or the next in turn.
 func (s *Session) any() int {
 	if s.tx != nil {
+		if s.tx.clockAt != noShard {
+			return s.tx.clockAt
+		}
 		for i, p := range s.tx.parts {
 			if p != nil {
 				return i

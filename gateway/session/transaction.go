@@ -22,7 +22,8 @@ type transaction struct {
 	// Query or a statement that writes on several shards.
 	explicit bool
 	failed   bool
-	clock    string // its time on the home shard, once that was asked for
+	clockAt  int    // the shard whose time is the transaction's, or noShard
+	clock    string // that time, once it was read
 	begin    string // BEGIN with its modes
 	level    string // isolation level, in lower case; "" is the default
 	// prelude is replayed on a shard that joins: savepoints, settings and the
@@ -61,7 +62,7 @@ type participant struct {
 // begin starts a block. Nothing is sent yet.
 func (s *Session) begin(explicit bool) {
 	s.tx = &transaction{explicit: explicit, begin: "BEGIN", parts: make([]*participant, len(s.host.Pools.Shards)),
-		before: frozen{s.vars, s.local}}
+		before: frozen{s.vars, s.local}, clockAt: noShard}
 }
 
 // join makes a shard take part and returns its connection. BEGIN and the prelude
