@@ -206,7 +206,8 @@ type Limits struct {
 
 	// Rows that one SELECT may bring together on one shard, because their tables
 	// are not joined by their keys or for the like; beyond it, the statement fails
-	// with SQLSTATE 53400.
+	// with SQLSTATE 53400. A session may set its own bound, shardgate.gather_limit,
+	// between 64KiB and this.
 	GatherBytes Bytes `yaml:"gather_bytes" default:"1GiB" min:"64KiB" max:"1024GiB"`
 
 	// Plans kept for statements that come again.

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,10 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	for _, u := range cfg.Auth.Users {
 		passwords[u.Name] = string(u.Password)
 	}
+	g.host = &session.Host{Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements, GatherBytes: int64(cfg.Limits.GatherBytes)}
+	for _, s := range shards {
+		maps.Copy(s.Config.RuntimeParams, g.host.DefaultSettings())
+	}
 	g.pools = pool.NewPools(shards, pool.Options{
 		Size: cfg.Pool.Size, GatherSize: cfg.Pool.GatherSize, AcquireTimeout: cfg.Pool.AcquireTimeout, ConnectTimeout: cfg.Pool.ConnectTimeout,
 		IdleTimeout: cfg.Pool.IdleTimeout, MaxLifetime: cfg.Pool.MaxLifetime,
@@ -93,8 +98,7 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	if err != nil {
 		return nil, err
 	}
-	g.host = &session.Host{Pools: g.pools, Register: register, Catalog: cat, Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements,
-		GatherBytes: int64(cfg.Limits.GatherBytes)}
+	g.host.Pools, g.host.Register, g.host.Catalog = g.pools, register, cat
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if _, err := register.Recover(ctx, recoveryGrace, log); err != nil {
 		log.Warn("some distributed transactions can't be finished yet", "error", err)

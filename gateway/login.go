@@ -93,7 +93,7 @@ func (g *Gateway) login(c *wire.Conn, start *wire.Startup, id uint32, cl *client
 		return nil, wire.Fatalf(wire.InvalidCatalogName, "database \"%s\" does not exist", db).
 			WithHint("The gateway serves the database \"%s\".", g.database)
 	}
-	vars, err := settings(start)
+	vars, err := g.settings(start)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (g *Gateway) scram(c *wire.Conn, user string) error {
 
 // settings reads the settings of a start-up packet: every parameter that is not
 // about the connection itself, and -c name=value in options.
-func settings(start *wire.Startup) (*pool.Vars, error) {
+func (g *Gateway) settings(start *wire.Startup) (*pool.Vars, error) {
 	var vars *pool.Vars
 	add := func(name, value string) error {
 		name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
@@ -153,6 +153,10 @@ func settings(start *wire.Startup) (*pool.Vars, error) {
 			var r *planner.Refusal
 			errors.As(err, &r)
 			return wire.Fatalf(r.Code, "%s", r.Message).WithHint("%s", r.Hint)
+		}
+		value, e := g.host.CheckSetting(name, value)
+		if e != nil {
+			return wire.Fatalf(e.Code, "%s", e.Message).WithHint("%s", e.Hint)
 		}
 		vars = vars.With(name, value)
 		return nil

@@ -254,6 +254,8 @@ type Control struct {
 	Isolation string
 	// Settings that a SET changes; those that end with the transaction are not named.
 	Settings []string
+	// Value is what SET gives a setting, without quotes.
+	Value string
 }
 
 func (*Route) kind() string     { return "Route" }

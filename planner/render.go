@@ -179,7 +179,8 @@ func (r *renderer) split(n *Split) {
 func (r *renderer) control(c *Control) {
 	r.line("Control %s, tag %q", c.Kind, c.Tag)
 	r.below(func() {
-		for _, f := range [][2]string{{"name", c.Name}, {"modes", c.Modes}, {"isolation", c.Isolation}, {"settings", strings.Join(c.Settings, ", ")}} {
+		for _, f := range [][2]string{{"name", c.Name}, {"modes", c.Modes}, {"isolation", c.Isolation}, {"settings", strings.Join(c.Settings, ", ")},
+			{"value", when(OwnSetting(c.Name), c.Value)}} {
 			if f[1] != "" {
 				r.line("%s %s", f[0], f[1])
 			}

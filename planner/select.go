@@ -249,7 +249,7 @@ func (a *analysis) setConfig(sel *pg.SelectStmt) Node {
 	}
 	refuseSetting(name, value.GetSval())
 	a.textSpecific = true // the setting's name is a literal
-	return &Control{Kind: Set, Tag: "SELECT 1", Name: settingName(name), Settings: []string{settingName(name)}, Local: local.Boolval.GetBoolval()}
+	return &Control{Kind: Set, Tag: "SELECT 1", Name: settingName(name), Value: value.GetSval(), Settings: []string{settingName(name)}, Local: local.Boolval.GetBoolval()}
 }
 
 // bare says whether a SELECT is nothing but its target list.

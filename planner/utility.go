@@ -130,7 +130,10 @@ func (a *analysis) set(v *pg.VariableSetStmt) Node {
 	switch v.Kind {
 	case pg.VariableSetKind_VAR_SET_VALUE:
 		refuseSetting(v.Name, settingValue(v))
-		c.Settings = []string{c.Name}
+		if OwnSetting(c.Name) && len(v.Args) > 1 {
+			refuse(&Refusal{Code: "22023", Message: "SET " + c.Name + " takes only one argument"})
+		}
+		c.Settings, c.Value = []string{c.Name}, settingValue(v)
 		switch c.Name {
 		case "transaction_isolation":
 			c.Settings, c.Isolation = nil, strings.ToLower(settingValue(v))
@@ -176,10 +179,16 @@ func settingValue(v *pg.VariableSetStmt) string {
 
 // refuseDefault is refuseSetting for what a role or a database begins with.
 func refuseDefault(v *pg.VariableSetStmt) {
+	if OwnSetting(settingName(v.Name)) {
+		refuse(unsupported("the gateway's settings can't be made a role's or a database's", "Set them in the session, or in its start-up options."))
+	}
 	if v.Kind == pg.VariableSetKind_VAR_SET_VALUE {
 		refuseSetting(v.Name, settingValue(v))
 	}
 }
+
+// OwnSetting says whether a setting, by its name in lower case, is one of the gateway's own.
+func OwnSetting(name string) bool { return strings.HasPrefix(name, gatewaySchema+".") }
 
 // constant is the text of a setting's value.
 func constant(c *pg.A_Const) string {
@@ -214,9 +223,6 @@ func refuseSetting(name, value string) {
 		refuse(unsupported("SET seed is not supported: it belongs to one connection to a shard", "Call setseed() in the transaction block that calls random()."))
 	case "session_authorization":
 		refuse(unsupported("SET SESSION AUTHORIZATION is not supported", "Connect as that role, or use SET ROLE."))
-	}
-	if strings.HasPrefix(settingName(name), gatewaySchema+".") {
-		refuse(&Refusal{Code: "42704", Message: `unrecognized configuration parameter "` + name + `"`})
 	}
 }
 

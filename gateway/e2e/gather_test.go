@@ -228,3 +228,40 @@ func TestGatherInherited(t *testing.T) {
 		}
 	}
 }
+
+// A session's own limit holds until it is given up, and never beyond the configuration's.
+func TestGatherLimit(t *testing.T) {
+	c := newCluster(t, 3, wideRule+"limits: {gather_bytes: 3MiB}\n")
+	c.serve()
+	conn := c.connect("postgres")
+	must(t, conn, "CREATE TABLE wide (id int PRIMARY KEY, v text)")
+	copyIn(t, conn, 2000)
+	const sql = "SELECT max(a.v || b.v) FROM wide a JOIN wide b ON a.id = b.id + 1"
+	want := func(state string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); code(err) != state {
+			t.Errorf("%v", err)
+		}
+	}
+	want("")
+	must(t, conn, "SET shardgate.gather_limit = '100kB'")
+	want("53400")
+	must(t, conn, "BEGIN", "SET LOCAL shardgate.gather_limit = '2MB'")
+	want("")
+	must(t, conn, "SAVEPOINT a", "SET LOCAL shardgate.gather_limit = '64kB'")
+	want("53400")
+	must(t, conn, "ROLLBACK TO a")
+	want("")
+	must(t, conn, "COMMIT")
+	want("53400")
+	if _, err := conn.Exec(t.Context(), "INSERT INTO wide SELECT id + 2000, v FROM wide"); code(err) != "53400" {
+		t.Error(err)
+	}
+	must(t, conn, "BEGIN", "RESET shardgate.gather_limit", "ROLLBACK")
+	want("53400")
+	if _, err := conn.Exec(t.Context(), "SET shardgate.gather_limit = '4MB'"); code(err) != "22023" {
+		t.Error(err)
+	}
+	must(t, conn, "RESET ALL")
+	want("")
+}

@@ -94,7 +94,7 @@ func (p *GatheredPart) Row(body []byte) *wire.Error {
 	if p.g.bytes += int64(len(body)); p.g.bytes > p.g.LimitBytes {
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement needs in one place are more than %d bytes", p.g.LimitBytes).
 			WithDetail("The limit was reached by rows of %s.", p.plan.Table).
-			WithHint("Make limits.gather_bytes larger, or let the statement need fewer rows: by conditions, by joins over the keys of co-located tables, or by a reference table.")
+			WithHint("Make shardgate.gather_limit or, if that is as large as it may be, limits.gather_bytes larger, or let the statement need fewer rows: by conditions, by joins over the keys of co-located tables, or by a reference table.")
 	}
 	if p.inMemory() {
 		if p.g.bytes > insideBytes || !p.inlines() {

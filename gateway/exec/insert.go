@@ -37,7 +37,7 @@ func (r *Rows) Columns(names []string, oids []uint32) { r.names, r.types = names
 func (r *Rows) Row(body []byte) *wire.Error {
 	if int64(len(r.rows)+len(body)) > r.LimitBytes {
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "the rows that this statement brings to their shards are more than %d bytes", r.LimitBytes).
-			WithHint("Make limits.gather_bytes larger, or do the work by several statements.")
+			WithHint("Make shardgate.gather_limit or, if that is as large as it may be, limits.gather_bytes larger, or do the work by several statements.")
 	}
 	r.rows = append(r.rows, body...)
 	r.count++

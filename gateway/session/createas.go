@@ -19,7 +19,7 @@ type creating struct {
 // the client's connection; another is told to the client, and in s.run.Failed.
 func (s *Session) create(plan *planner.CreateAs, in *inserting) error {
 	c := &creating{in, plan}
-	in.rows = &exec.Selected{Rows: exec.Rows{LimitBytes: s.host.GatherBytes}}
+	in.rows = &exec.Selected{Rows: exec.Rows{LimitBytes: s.gatherBytes()}}
 	in.plan = &planner.InsertSelect{Query: plan.Query}
 	q := in.query
 	q.text, q.lits = plan.QueryText(in.text, in.lits)

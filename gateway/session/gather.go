@@ -64,7 +64,7 @@ const gatherPortal = "shardgate"
 // is one of the client's connection; another is told to the client, and in s.run.Failed.
 func (s *Session) gather(g *gathering) error {
 	g.Gathering = exec.NewGathering(g.plan)
-	g.LimitBytes = s.host.GatherBytes
+	g.LimitBytes = s.gatherBytes()
 	g.Inside = g.plan.Inside == planner.Always || g.plan.Inside == planner.InBlock && s.tx != nil && s.tx.explicit
 	g.Own = s.tx != nil && s.tx.parts[s.host.Home] != nil
 	g.Open = func() (*pool.Conn, *wire.Error) { return s.scratch() }

@@ -30,7 +30,7 @@ type inserting struct {
 // The error is one of the client's connection; another is told to the client, and in
 // s.run.Failed.
 func (s *Session) insert(in *inserting) error {
-	in.rows = &exec.Selected{Plan: in.plan, Rows: exec.Rows{LimitBytes: s.host.GatherBytes}}
+	in.rows = &exec.Selected{Plan: in.plan, Rows: exec.Rows{LimitBytes: s.gatherBytes()}}
 	q := in.query
 	q.text, q.lits = in.plan.QueryText(in.text, in.lits)
 	q.into = in.rows

@@ -31,7 +31,7 @@ const moveDenied = "The rows may have to be moved to other shards: that takes th
 // client's connection; another is told to the client, and in s.run.Failed.
 func (s *Session) move(m *moving) error {
 	m.conn = func(shard int) (*pool.Conn, error) { return m.join(shard, false) }
-	m.rows = &exec.Moved{Plan: m.plan, Rows: exec.Rows{LimitBytes: s.host.GatherBytes}}
+	m.rows = &exec.Moved{Plan: m.plan, Rows: exec.Rows{LimitBytes: s.gatherBytes()}}
 	s.run.Failed = nil
 	for _, f := range []func(*moving) error{s.checkMove, s.readMoved, s.changeMoved} {
 		if err := f(m); err != nil || s.run.Failed != nil {

@@ -37,7 +37,8 @@ type Host struct {
 
 	// MaxPrepared bounds a client's prepared statements.
 	MaxPrepared int
-	// GatherBytes bounds the rows that a statement brings together on one shard.
+	// GatherBytes bounds the rows that a statement brings together on one shard, and to what
+	// a session may set its bound.
 	GatherBytes int64
 
 	texts textTable
@@ -57,7 +58,7 @@ type Session struct {
 	initial *pool.Vars // as of the start-up packet: what RESET goes back to
 	heard   []byte     // notifications to come before ReadyForQuery
 	base    string     // the role's own search_path
-	local   string     // search_path by SET LOCAL, or ""
+	local   *pool.Vars // by SET LOCAL, of those that the gateway itself goes by
 
 	snap    *catalog.Snapshot
 	planner *planner.Planner
@@ -220,8 +221,8 @@ func (s *Session) replan() { s.planned = "\x00" }
 
 // searchPath is the search_path in force.
 func (s *Session) searchPath() string {
-	if s.local != "" {
-		return s.local
+	if p, ok := s.local.Get("search_path"); ok {
+		return p
 	}
 	if p, ok := s.vars.Get("search_path"); ok {
 		return p

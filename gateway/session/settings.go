@@ -13,6 +13,13 @@ import (
 // it made of the value is then read back and remembered, so that every
 // connection that the session gets later can be given it.
 func (s *Session) set(c *planner.Control, text string) error {
+	if planner.OwnSetting(c.Name) {
+		var e *wire.Error
+		if text, e = s.ownSet(c, text); e != nil {
+			s.tell(e)
+			return errStatementFailed
+		}
+	}
 	if s.tx == nil || !s.tx.explicit {
 		if c.Local {
 			if c.Name == "transaction" {
@@ -34,7 +41,7 @@ func (s *Session) set(c *planner.Control, text string) error {
 
 // setNothing lets a shard check a setting that has no effect, and answers.
 func (s *Session) setNothing(c *planner.Control, text string) error {
-	if c.Name == "transaction" {
+	if c.Name == "transaction" || planner.OwnSetting(c.Name) && c.Tag != "SELECT 1" {
 		s.done(c.Tag)
 		return nil
 	}
@@ -186,15 +193,13 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 		s.done(c.Tag)
 	}
 	tx.prelude = append(tx.prelude, entry{sql: sql, sets: true, modes: modes, settings: frozen{s.vars, s.local}})
-	if c.Local {
-		if c.Name == "search_path" {
-			s.local = rows.Value(0)
-		}
-	} else {
-		s.vars = s.settingsAfter(c, &rows)
-		if c.Name == "search_path" {
-			s.local = ""
-		}
+	switch {
+	case !c.Local && c.Name == "" && c.Reset:
+		s.vars, s.local = s.initial, nil
+	case !c.Local:
+		s.vars, s.local = s.settingsAfter(c, &rows), s.local.Without(c.Name)
+	case c.Name == "search_path" || planner.OwnSetting(c.Name):
+		s.local = s.local.With(c.Name, rows.Value(0))
 	}
 	if c.Isolation != "" {
 		tx.level = c.Isolation

@@ -49,7 +49,7 @@ type entry struct {
 // frozen are settings to which a rollback returns.
 type frozen struct {
 	vars  *pool.Vars
-	local string
+	local *pool.Vars
 }
 
 // participant is a shard's part.
@@ -118,7 +118,7 @@ func (s *Session) commit() *wire.Error {
 	}
 	out := s.host.Register.Commit(parts)
 	if out.Err != nil {
-		s.vars, s.local = tx.before.vars, ""
+		s.vars, s.local = tx.before.vars, nil
 		if out.Unknown {
 			s.host.Log.Warn("the outcome of a transaction is not known", "error", out.Err.Message)
 		}
@@ -168,7 +168,7 @@ func (s *Session) reload() {
 // rollback ends the block by undoing it.
 func (s *Session) rollback() {
 	txn.Rollback(s.participants())
-	s.vars, s.local = s.tx.before.vars, ""
+	s.vars, s.local = s.tx.before.vars, nil
 	for shard := range s.tx.held {
 		s.unhold(shard) // finish gives it back
 	}
@@ -196,7 +196,7 @@ func (s *Session) finish(committed bool) {
 		p.conn.Notices, p.conn.Notifications = nil, nil
 		s.release(p.conn)
 	}
-	s.local = ""
+	s.local = nil
 	clear(s.portals)
 	s.refreshTemp()
 	for name, c := range s.cursors {
