@@ -165,6 +165,7 @@ func (a *analysis) createAs(rv *pg.RangeVar, out *CreateAs) Node {
 	if out.Query.Returning {
 		refuse(nestedDML())
 	}
+	out.Query.Node = unmerged(out.Query.Node)
 	switch out.Query.Node.(type) {
 	case *Route, *Scatter, *Gather:
 	default:

@@ -401,10 +401,8 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 		return nestedDML()
 	}
 	st.Node = unmerged(st.Node)
-	switch n := st.Node.(type) {
-	case *Route:
-		n.Else = unmerged(n.Else)
-	case *Scatter, *Gather:
+	switch st.Node.(type) {
+	case *Route, *Scatter, *Gather:
 	default:
 		return unsupported("this query can't give the rows of an INSERT", "Read the rows first, and insert them with VALUES.")
 	}
@@ -415,11 +413,13 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 	return nil
 }
 
-// unmerged is the plan of an INSERT's query: its rows are kept, and not passed on as they
-// are merged.
+// unmerged is the plan of a query whose rows are kept, and not passed on as they are merged.
 func unmerged(n Node) Node {
-	if o, ok := n.(*Ordered); ok {
-		return o.Gathered
+	switch n := n.(type) {
+	case *Ordered:
+		return n.Gathered
+	case *Route:
+		n.Else = unmerged(n.Else)
 	}
 	return n
 }

@@ -369,9 +369,22 @@ func (r *renderer) ordered(n *Ordered) {
 			if k.NullsFirst != k.Descending {
 				nulls = choose(k.NullsFirst, " nulls first", " nulls last")
 			}
-			keys = append(keys, sortTypes[k.Type]+when(k.Descending, " desc")+nulls)
+			t := sortTypes[k.Type]
+			if k.Type == 0 {
+				t = "expression" + when(k.Bytewise, " in C")
+			}
+			keys = append(keys, t+when(k.Descending, " desc")+nulls)
 		}
 		r.line("merge by %s", strings.Join(keys, ", "))
+		if n.Distinct > 0 {
+			r.line("distinct by %d", n.Distinct)
+		}
+		if n.Limit != nil {
+			r.line("limit %s", *n.Limit)
+		}
+		if n.Offset != nil {
+			r.line("offset %s", *n.Offset)
+		}
 		r.line("query: %s", r.sql(n.Query))
 	})
 }

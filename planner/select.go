@@ -136,7 +136,8 @@ func spreads(pins []Pin) bool {
 }
 
 // scatterSelect says whether the shards' answers to a SELECT are disjoint parts
-// of the whole one, and how they are merged. sorted says that ORDER BY is seen to.
+// of the whole one, and how they are merged. sorted says that ORDER BY, LIMIT and
+// DISTINCT are seen to.
 func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf, *Refusal) {
 	no := func(what, hint string) (Merge, *leaf, *Refusal) {
 		return 0, nil, unsupported(what+" over several shards is not supported yet", hint)
@@ -151,7 +152,7 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf,
 	anchor, why := a.scatterFrom(sel.FromClause, nil)
 	grouped := why == nil && a.groupsByKey(sel, anchor)
 	switch {
-	case len(sel.DistinctClause) > 0 && (why != nil || !a.distinctByKey(sel, anchor)):
+	case len(sel.DistinctClause) > 0 && !sorted && (why != nil || !a.distinctByKey(sel, anchor)):
 		return no("DISTINCT", pinHint)
 	case len(sel.GroupClause) > 0 && !grouped:
 		return no("GROUP BY", pinHint)
@@ -159,7 +160,7 @@ func (a *analysis) scatterSelect(sel *pg.SelectStmt, sorted bool) (Merge, *leaf,
 		return no("HAVING", pinHint)
 	case len(sel.SortClause) > 0 && !sorted:
 		return no("ORDER BY", "Leave ORDER BY out and sort in the application, or pin every sharded table to one key.")
-	case sel.LimitCount != nil || sel.LimitOffset != nil:
+	case !sorted && (sel.LimitCount != nil || sel.LimitOffset != nil):
 		return no("LIMIT", pinHint)
 	}
 	merge := Concat

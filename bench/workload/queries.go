@@ -48,7 +48,7 @@ var (
 	orderLimit = query{
 		name: "order-limit", about: "the ten accounts with the greatest balances",
 		sql:    "SELECT aid, abalance FROM pgbench_accounts ORDER BY abalance DESC, aid LIMIT 10",
-		direct: `SELECT "pgbench_accounts"."aid", "pgbench_accounts"."abalance" FROM pgbench_accounts ORDER BY ("pgbench_accounts"."abalance") DESC, ("pgbench_accounts"."aid") LIMIT (10)`,
+		direct: "SELECT aid, abalance, (abalance) AS shardgate_key_1, (aid) AS shardgate_key_2 FROM pgbench_accounts ORDER BY abalance DESC, aid LIMIT 10",
 		rows:   func(int64) int64 { return 10 }, ordered: true,
 		answer: func(all []account, row func(...int64)) {
 			slices.SortFunc(all, func(a, b account) int {

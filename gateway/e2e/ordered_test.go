@@ -87,9 +87,13 @@ func TestOrderedEnds(t *testing.T) {
 	// A client that doesn't read makes the shards wait, and not the gateway's memory grow; when it
 	// leaves, they stop.
 	before := p.residentKiB(t)
-	for range 4 {
+	for i := range 4 {
 		nc := c.raw(t, "postgres")
-		if _, err := nc.Write(query(largeOrdered)); err != nil {
+		sql := largeOrdered
+		if i%2 > 0 {
+			sql = "SELECT DISTINCT ON (-id) id, repeat(v, 50) FROM wide ORDER BY -id LIMIT 1000000 OFFSET 3"
+		}
+		if _, err := nc.Write(query(sql)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(nc, make([]byte, 1<<20)); err != nil {

@@ -48,9 +48,11 @@ func (r *Runner) merge(op *Op) bool {
 	}
 	for len(waiting) > 0 {
 		s := waiting[0]
-		if err := r.Client.Write(s.row); err != nil {
-			r.stop = err
-			return false
+		if op.Pass == nil || op.Pass.takes(s, op.Keys) {
+			if err := r.Client.Write(s.row); err != nil {
+				r.stop = err
+				return false
+			}
 		}
 		waiting = waiting[:copy(waiting, waiting[1:])]
 		if r.nextRow(op, s) {
@@ -59,6 +61,9 @@ func (r *Runner) merge(op *Op) bool {
 		if r.Failed != nil || r.stop != nil {
 			return false
 		}
+	}
+	if op.Pass != nil {
+		r.Tag.Rows = uint64(op.Pass.Passed)
 	}
 	return true
 }
@@ -163,6 +168,7 @@ const (
 	oidTime        = 1083
 	oidTimestamp   = 1114
 	oidTimestamptz = 1184
+	oidInterval    = 1186
 	oidTimetz      = 1266
 	oidNumeric     = 1700
 	oidUUID        = 2950
@@ -186,7 +192,7 @@ func (k *keyValue) set(v []byte, null bool, oid uint32) bool {
 		width = 8
 	case oidTimetz:
 		width = 12
-	case oidUUID:
+	case oidUUID, oidInterval:
 		width = 16
 	case oidText, oidVarchar, oidBytea:
 		k.bytes = v
@@ -215,6 +221,15 @@ func (k *keyValue) set(v []byte, null bool, oid uint32) bool {
 		zone := int64(int32(binary.BigEndian.Uint32(v[8:])))
 		k.number = signed(int64(binary.BigEndian.Uint64(v)) + zone*1_000_000)
 		k.zone = signed(zone)
+	case oidInterval: // by days, a month being 30 of them, and by what is left of one, as interval_cmp
+		const day = 24 * 60 * 60 * 1_000_000 // in microseconds
+		part := int64(binary.BigEndian.Uint64(v))
+		days, rest := part/day, part%day
+		if rest < 0 {
+			days, rest = days-1, rest+day
+		}
+		days += int64(int32(binary.BigEndian.Uint32(v[8:]))) + 30*int64(int32(binary.BigEndian.Uint32(v[12:])))
+		k.number, k.zone = signed(days), uint64(rest)
 	default: // infinity is the greatest number, and -infinity the least
 		k.number = signed(int64(binary.BigEndian.Uint64(v)))
 	}
@@ -317,6 +332,26 @@ func compareDigits(x, y []byte) int {
 		return cmp.Compare(wx, wy)
 	}
 	return bytes.Compare(trimZeros(x[8:]), trimZeros(y[8:]))
+}
+
+// FindKeys gives the keys their types, which are those of the last columns of a
+// RowDescription, a whole message. ok is false if the gateway can't compare them.
+func FindKeys(message []byte, keys []planner.SortKey) (found []planner.SortKey, ok bool) {
+	var d wire.RowDescription
+	if len(message) < 5 || wire.DecodeRowDescription(message[5:], &d) != nil || d.Len() < len(keys) {
+		return nil, false
+	}
+	for i, k := range keys {
+		oid := d.TypeOID(d.Len() - len(keys) + i)
+		if k.Type == 0 {
+			k.Type = oid
+			if !planner.Sortable(oid) || k.Text() && !k.Bytewise {
+				return nil, false
+			}
+		}
+		found = append(found, k)
+	}
+	return found, true
 }
 
 // KeyTypes says whether the last columns of a RowDescription, a whole message, are of the keys'

@@ -27,6 +27,8 @@ var sortedValues = []struct {
 		"CASE g % 3 WHEN 0 THEN (random() * 20 - 10)::numeric(4, 1) WHEN 1 THEN ((random() - 0.5)::numeric * 10::numeric ^ (random() * 40 - 20)::int) ELSE round((random() * 3 - 1)::numeric, g % 7) * 10000::numeric ^ (g % 5) END"},
 	{oidDate, "date", "'infinity', '-infinity', '4714-11-24 BC', '5874897-12-31', '2000-01-01', '1999-12-31'", "'2000-01-01'::date + (random() * 100 - 50)::int"},
 	{oidTime, "time", "'00:00', '24:00', '23:59:59.999999', '00:00:00.000001'", "'00:00'::time + random() * interval '24 hours'"},
+	{oidInterval, "interval", "'1 month', '30 days', '29 days 24 hours', '-1 day', '-24 hours', '-1 month 30 days', '1 day -24 hours', '0', '-0.000001 s', '178000000 years', '-178000000 years', '1 day -0.000001 s', '23:59:59.999999', '3 months -90 days 1 s'",
+		"(g % 3 - 1) * interval '1 month' + (g % 61 - 30) * interval '1 day' + (g % 5 - 2) * interval '12 hours' + (g % 2) * interval '1 us'"},
 	{oidTimetz, "timetz", "'00:00+00', '24:00+00', '00:00+15:59', '00:00-15:59', '12:00+01', '13:00+02', '11:00+00', '10:00-01', '12:00:00.000001+01', '12:00+01:00:01'",
 		"(make_time((random() * 23)::int, 0, 0)::text || CASE WHEN g % 2 = 0 THEN '+' ELSE '-' END || (random() * 15)::int)::timetz"},
 	{oidTimestamp, "timestamp", "'infinity', '-infinity', '4714-11-24 BC', '294276-12-31 23:59:59.999999', '2000-01-01', '1999-12-31 23:59:59.999999'", "'2000-01-01'::timestamp + (random() - 0.5) * interval '1 day'"},

@@ -12,6 +12,7 @@ import (
 // less.
 type Portions struct {
 	keys   []planner.SortKey
+	pass   *Passing
 	shards []portion
 	asked  []int // the shards that are being asked
 	at     int   // of asked
@@ -35,8 +36,8 @@ const (
 )
 
 // NewPortions makes the Portions of so many shards.
-func NewPortions(shards int, keys []planner.SortKey) *Portions {
-	p := &Portions{keys: keys, shards: make([]portion, shards)}
+func NewPortions(shards int, keys []planner.SortKey, pass *Passing) *Portions {
+	p := &Portions{keys: keys, pass: pass, shards: make([]portion, shards)}
 	for i := range p.shards {
 		p.shards[i].at, p.shards[i].keys = i, make([]keyValue, len(keys))
 	}
@@ -84,9 +85,12 @@ func (p *Portions) Answered(i int, more bool) {
 	p.at = i + 1
 }
 
-// Next returns the next row, a whole DataRow that is valid until the next call, or nil if there
-// is none. No shard may be left to be asked.
-func (p *Portions) Next() (row []byte, err *wire.Error) {
+// Next returns the next row, a whole DataRow that is valid until the next call; it is nil if
+// the row is not the client's. more is false if there is none. No shard may be left to be asked.
+func (p *Portions) Next() (row []byte, more bool, err *wire.Error) {
+	if p.pass.Done() {
+		return nil, false, nil
+	}
 	var least *portion
 	for i := range p.shards {
 		s := &p.shards[i]
@@ -94,7 +98,7 @@ func (p *Portions) Next() (row []byte, err *wire.Error) {
 			m := s.rest[:1+binary.BigEndian.Uint32(s.rest[1:])]
 			s.rest = s.rest[len(m):]
 			if !s.take(m, p.keys) {
-				return nil, errSortKeys
+				return nil, false, errSortKeys
 			}
 			s.waits = true
 		}
@@ -103,12 +107,14 @@ func (p *Portions) Next() (row []byte, err *wire.Error) {
 		}
 	}
 	if least == nil {
-		return nil, nil
+		return nil, false, nil
 	}
 	least.waits = false
-	row = least.row
+	if p.pass.takes(&least.sortedRows, p.keys) {
+		row = least.row
+	}
 	if len(least.rest) == 0 {
 		least.rest = nil // what comes next has a buffer of its own
 	}
-	return row, nil
+	return row, true, nil
 }

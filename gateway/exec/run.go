@@ -89,6 +89,8 @@ type Op struct {
 	// Origins are a cursor's: a hidden Describe of its query fills them, for what
 	// describes its rows to the client.
 	Origins *Origins
+	// Pass chooses among the rows of a merge; nil takes all.
+	Pass *Passing
 	// Params gets the types of a statement's parameters by a Describe, by the home
 	// shard's OIDs.
 	Params *[]uint32

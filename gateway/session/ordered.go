@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"slices"
+	"sync"
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -32,15 +33,25 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
 	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &shape})
 	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
-	columns := plan.Columns
-	if columns == 0 {
+	var keyed []byte
+	m := merging{columns: plan.Columns, keys: s.host.keys.of(plan)}
+	if m.keys == nil {
+		s.describeKeys(home, g, plan, &keyed)
+	}
+	if m.columns == 0 || m.keys == nil {
 		s.syncUsed(g)
 		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 			return err
 		}
-		columns = exec.ColumnCount(shape)
+		m.columns = exec.ColumnCount(shape)
 	}
-	if e := s.emitOrdered(g, plan, columns, &shape); e != nil {
+	if m.keys == nil {
+		if m.keys = s.host.keys.find(plan, keyed); m.keys == nil {
+			g.plan = plan.Gathered
+			return s.gather(g)
+		}
+	}
+	if e := s.emitOrdered(g, plan, m, &shape); e != nil {
 		s.run.Run(false)
 		s.failGather(e)
 		return nil
@@ -49,19 +60,117 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 	return s.run.Run(false)
 }
 
+// merging is what has been found out of an Ordered: how many columns are the client's own, and
+// the keys with their types.
+type merging struct {
+	columns int
+	keys    []planner.SortKey
+}
+
+// keyTable remembers the types of keys that a shard has told, so that it is asked once for a
+// plan: while that is in use, the schema is the same.
+type keyTable struct {
+	mu    sync.Mutex
+	types map[*planner.Ordered][]planner.SortKey // nil for keys that the gateway can't compare
+}
+
+// maxKeyPlans bounds it.
+const maxKeyPlans = 10_000
+
+// of returns a plan's keys with their types, or nil if these aren't known.
+func (t *keyTable) of(plan *planner.Ordered) []planner.SortKey {
+	if !plan.Undetermined() {
+		return plan.Keys
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.types[plan]
+}
+
+// incomparable says whether a plan's keys are known to be of types that the gateway can't
+// compare.
+func (t *keyTable) incomparable(plan *planner.Ordered) bool {
+	if !plan.Undetermined() {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keys, known := t.types[plan]
+	return known && keys == nil
+}
+
+// find reads the types from the RowDescription of the shards' query. The result is nil if the
+// gateway can't compare the keys.
+func (t *keyTable) find(plan *planner.Ordered, described []byte) []planner.SortKey {
+	keys, ok := exec.FindKeys(described, plan.Keys)
+	if !ok {
+		keys = nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.types == nil || len(t.types) >= maxKeyPlans {
+		t.types = map[*planner.Ordered][]planner.SortKey{}
+	}
+	t.types[plan] = keys
+	return keys
+}
+
+func (t *keyTable) forget(plan *planner.Ordered) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.types, plan)
+}
+
+// describeKeys has the home shard describe the shards' query, whose last columns are the keys.
+func (s *Session) describeKeys(home *pool.Conn, g *gathering, plan *planner.Ordered, shape *[]byte) {
+	home.SetOut(wire.AppendParse(home.Out(), "", plan.Query.Append(nil, g.text, g.lits, nil), g.types))
+	home.Unnamed = 0
+	s.sendBind(home, g, gatherPortal, nil, nil)
+	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
+	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: shape})
+	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
+}
+
+// passing is what DISTINCT, LIMIT and OFFSET let through, by the session's values. ok is false
+// where the limits are PostgreSQL's to read.
+func (s *Session) passing(plan *planner.Ordered) (*exec.Passing, bool) {
+	p := &exec.Passing{Distinct: plan.Distinct, Limit: -1}
+	if plan.Limit != nil {
+		n, null, ok := s.values.Count(plan.Limit)
+		if !ok {
+			return nil, false
+		}
+		if !null {
+			p.Limit = n
+		}
+	}
+	if plan.Offset != nil {
+		n, _, ok := s.values.Count(plan.Offset)
+		if !ok {
+			return nil, false
+		}
+		p.Skip = n
+	}
+	return p, true
+}
+
 // emitOrdered has the shards run their queries, and the rows merged. shape is the client's
 // RowDescription, to be sent before the rows; nil where it isn't wanted.
-func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, columns int, shape *[]byte) *wire.Error {
+func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, m merging, shape *[]byte) *wire.Error {
 	conns, e := s.orderedConns(g, plan)
 	if e != nil {
 		return e
 	}
-	cols := s.bindOrdered(g, plan, columns, conns, gatherPortal)
+	pass, _ := s.passing(plan)
+	cols := s.bindOrdered(g, plan, m, conns, gatherPortal)
 	for _, c := range conns {
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	}
-	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Keys: plan.Keys, Columns: cols, Shape: shape, HoldTag: g.hold, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Keys: m.keys, Pass: pass, Columns: cols, Shape: shape, HoldTag: g.hold, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	return nil
 }
@@ -83,9 +192,9 @@ func (s *Session) orderedConns(g *gathering, plan *planner.Ordered) ([]*pool.Con
 }
 
 // bindOrdered binds a portal to the shards' query, and has its columns looked at.
-func (s *Session) bindOrdered(g *gathering, plan *planner.Ordered, columns int, conns []*pool.Conn, portal string) *exec.Columns {
+func (s *Session) bindOrdered(g *gathering, plan *planner.Ordered, m merging, conns []*pool.Conn, portal string) *exec.Columns {
 	sql := plan.Query.Append(nil, g.text, g.lits, nil)
-	formats := make([]int16, columns, columns+len(plan.Keys))
+	formats := make([]int16, m.columns, m.columns+len(plan.Keys))
 	if g.bind != nil {
 		for i := range formats {
 			formats[i] = resultFormat(g.bind.ResultFormats, i)
@@ -102,10 +211,11 @@ func (s *Session) bindOrdered(g *gathering, plan *planner.Ordered, columns int, 
 	}
 	var described []byte
 	cols := &exec.Columns{}
-	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
 	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Shape: &described, Done: func() {
-		if !exec.KeyTypes(described, plan.Keys) {
+		if !exec.KeyTypes(described, m.keys) {
+			s.host.keys.forget(plan)
 			s.run.Fail(wire.Errorf(wire.InternalError, "the columns that the rows are sorted by have other types than were known").
 				WithHint("A table was changed a moment ago: try again."))
 		}
@@ -136,41 +246,65 @@ func (s *Session) executeOrdered(st *step) error {
 	}
 	p.begun = true
 	plan := p.node.(*planner.Ordered)
-	g, columns, err := s.describedPortal(p, plan)
+	g, m, ok, err := s.describedPortal(p, plan)
 	if err != nil || s.run.Failed != nil {
 		return err
+	}
+	if !ok {
+		return s.executeGathered(st, plan)
 	}
 	if s.run.Pending() > maxBatchBytes { // a Bind of a few bytes may be for a long text
 		if err := s.runEmitted(); err != nil || s.run.Failed != nil {
 			return err
 		}
 	}
-	if s.pendingErr = s.emitOrdered(g, plan, columns, nil); s.pendingErr != nil {
+	if s.pendingErr = s.emitOrdered(g, plan, m, nil); s.pendingErr != nil {
 		return errStatementFailed
 	}
 	return nil
 }
 
-// describedPortal makes the gathering of a portal, and finds out how many columns it has. If
-// that has to be asked for, what was emitted before is run.
-func (s *Session) describedPortal(p *portal, plan *planner.Ordered) (g *gathering, columns int, err error) {
-	if g, s.pendingErr = s.portalGathering(p); s.pendingErr != nil {
-		return nil, 0, errStatementFailed
+// executeGathered executes a portal whose keys are not the gateway's to compare.
+func (s *Session) executeGathered(st *step, plan *planner.Ordered) error {
+	p := st.portal
+	if s.pendingErr = s.typesOf(p.prep); s.pendingErr != nil {
+		return errStatementFailed
 	}
-	if plan.Columns > 0 {
-		return g, plan.Columns, nil
+	p.node, p.begun = plan.Gathered, false
+	return s.executeGather(st)
+}
+
+// describedPortal makes the gathering of a portal, and finds out how many columns it has, and
+// of which types the keys are. If that has to be asked for, what was emitted before is run.
+// ok is false if the keys are not the gateway's to compare.
+func (s *Session) describedPortal(p *portal, plan *planner.Ordered) (g *gathering, m merging, ok bool, err error) {
+	m = merging{columns: plan.Columns, keys: s.host.keys.of(plan)}
+	if g, s.pendingErr = s.portalGathering(p); s.pendingErr != nil {
+		return nil, m, false, errStatementFailed
+	}
+	if plan.Columns > 0 && m.keys != nil {
+		return g, m, true, nil
 	}
 	home, err := g.on(s.host.Home)
 	if err != nil {
 		s.pendingErr = asError(err)
-		return nil, 0, errStatementFailed
+		return nil, m, false, errStatementFailed
 	}
-	var shape []byte
+	var shape, keyed []byte
 	name, _, _ := bytes.Cut(p.bind, []byte{0})
 	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, name))
 	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &shape})
-	err = s.runEmitted()
-	return g, exec.ColumnCount(shape), err
+	if m.keys == nil {
+		s.describeKeys(home, g, plan, &keyed)
+	}
+	if err = s.runEmitted(); err != nil || s.run.Failed != nil {
+		return g, m, false, err
+	}
+	m.columns = exec.ColumnCount(shape)
+	if m.keys == nil {
+		m.keys = s.host.keys.find(plan, keyed)
+	}
+	return g, m, m.keys != nil, nil
 }
 
 // runEmitted runs what was emitted so far.
@@ -186,7 +320,7 @@ func (s *Session) runEmitted() error {
 // comparable says whether the rows can be merged in the client's encoding: text is sorted as
 // the servers have it.
 func (s *Session) comparable(n *planner.Ordered) bool {
-	return !s.asciiOnly() || !slices.ContainsFunc(n.Keys, planner.SortKey.Text)
+	return !s.asciiOnly() || !slices.ContainsFunc(n.Keys, func(k planner.SortKey) bool { return k.Text() || k.Bytewise })
 }
 
 // mergedPortal is a portal that is executed with row limits, as portals on the shards.
@@ -194,6 +328,7 @@ type mergedPortal struct {
 	name    string // of the shards' portals
 	shards  []int
 	rows    *exec.Portions
+	pass    *exec.Passing
 	columns *exec.Columns
 }
 
@@ -201,8 +336,10 @@ type mergedPortal struct {
 func (s *Session) executePortion(st *step) error {
 	p := st.portal
 	if p.merged == nil {
-		if err := s.beginPortions(p); err != nil || s.run.Failed != nil {
+		if ok, err := s.beginPortions(p); err != nil || s.run.Failed != nil {
 			return err
+		} else if !ok {
+			return s.executeGathered(st, p.node.(*planner.Ordered))
 		}
 	}
 	if s.run.Len() > 0 { // rows are written at once: answers to what came before come first
@@ -213,21 +350,24 @@ func (s *Session) executePortion(st *step) error {
 	m := p.merged
 	rows := uint64(0)
 	for st.limit <= 0 || rows < uint64(st.limit) {
-		if asked, n := m.rows.Ask(st.limit); len(asked) > 0 {
+		if asked, n := m.rows.Ask(st.limit); len(asked) > 0 && !m.pass.Done() {
 			if err := s.fetchPortions(m, asked, n); err != nil || s.run.Failed != nil {
 				return err
 			}
 			continue
 		}
-		row, e := m.rows.Next()
+		row, more, e := m.rows.Next()
 		if e != nil {
 			s.pendingErr = e
 			return errStatementFailed
 		}
-		if row == nil {
+		if !more {
 			p.merged = nil
 			s.run.Add(exec.Op{Kind: exec.Local, Answer: exec.Tag{Verb: "SELECT", Rows: rows, Counted: true}.Append(nil)})
 			return s.closeMerged(m)
+		}
+		if row == nil {
+			continue
 		}
 		if err := s.client.Write(row); err != nil {
 			return err
@@ -238,32 +378,34 @@ func (s *Session) executePortion(st *step) error {
 	return nil
 }
 
-// beginPortions binds the portals on the shards. What was emitted before is run.
-func (s *Session) beginPortions(p *portal) error {
+// beginPortions binds the portals on the shards. What was emitted before is run. ok is as in
+// describedPortal.
+func (s *Session) beginPortions(p *portal) (ok bool, err error) {
 	if s.pendingErr = s.refuseLimit(p); s.pendingErr != nil {
-		return errStatementFailed
+		return false, errStatementFailed
 	}
 	p.begun = true
 	plan := p.node.(*planner.Ordered)
-	g, columns, err := s.describedPortal(p, plan)
-	if err != nil || s.run.Failed != nil {
-		return err
+	g, found, ok, err := s.describedPortal(p, plan)
+	if !ok || err != nil || s.run.Failed != nil {
+		return ok, err
 	}
 	conns, e := s.orderedConns(g, plan)
 	if e != nil {
 		s.pendingErr = e
-		return errStatementFailed
+		return false, errStatementFailed
 	}
-	m := &mergedPortal{name: gatherPortal + " " + string(g.bind.Portal), rows: exec.NewPortions(len(conns), plan.Keys)}
+	pass, _ := s.passing(plan)
+	m := &mergedPortal{name: gatherPortal + " " + string(g.bind.Portal), rows: exec.NewPortions(len(conns), found.keys, pass), pass: pass}
 	for _, c := range conns {
 		m.shards = append(m.shards, c.Shard.Index)
 	}
 	if err := s.closeMerged(m); err != nil { // what an earlier one has left open
-		return err
+		return false, err
 	}
-	m.columns = s.bindOrdered(g, plan, columns, conns, m.name)
+	m.columns = s.bindOrdered(g, plan, found, conns, m.name)
 	p.merged = m
-	return s.runEmitted()
+	return true, s.runEmitted()
 }
 
 // fetchPortions has some of the shards send their next rows.

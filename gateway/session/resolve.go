@@ -22,7 +22,9 @@ func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Lit
 		v.Text, v.Literals = x.Statement(text, lits)
 	}
 	node, shards, err := s.place(st.Node)
-	if _, gathers := node.(*planner.Gather); gathers && err == nil && v.ASCIIOnly && !st.ASCIIViews() {
+	_, gathers := node.(*planner.Gather)
+	_, merges := node.(*planner.Ordered)
+	if (gathers || merges) && err == nil && v.ASCIIOnly && !st.ASCIIViews() {
 		err = foreignView()
 	}
 	if err == nil && st.Cursor != "" {
@@ -137,7 +139,10 @@ func (s *Session) placeOrdered(n *planner.Ordered) (planner.Node, []int, error) 
 		return n, nil, err
 	case len(shards) == 1:
 		return &planner.Scatter{Pins: n.Pins}, shards, nil
-	case !s.comparable(n):
+	case !s.comparable(n), s.host.keys.incomparable(n):
+		return s.place(n.Gathered)
+	}
+	if _, ok := s.passing(n); !ok {
 		return s.place(n.Gathered)
 	}
 	return n, s.onShard(s.host.Home), nil

@@ -42,6 +42,7 @@ type Host struct {
 	GatherBytes int64
 
 	texts textTable
+	keys  keyTable
 }
 
 // Session is one client's.
