@@ -85,7 +85,7 @@ func (p *pair) random(t *testing.T, seed uint64, n int, again string, draw func(
 			st := draw(rt, p.tables)
 			v := p.compare(t, st)
 			if first {
-				p.count(v)
+				p.count(st, v)
 			}
 			first = false
 			after := ""

@@ -19,10 +19,11 @@ type pair struct {
 
 	statements int
 	same       int
-	empty      int            // of these, those without a row
-	errors     map[string]int // by PostgreSQL's own message: the generator's waste
-	skipped    int            // PostgreSQL was not through in time
-	refusals   map[string]int // by reason
+	empty      int                   // of these, those without a row
+	errors     map[string]int        // by PostgreSQL's own message: the generator's waste
+	skipped    int                   // PostgreSQL was not through in time
+	refusals   map[string]int        // by reason
+	examples   map[string]*statement // a short statement of each reason
 }
 
 // mismatch is where the gateway's answer is not PostgreSQL's.
@@ -109,9 +110,9 @@ func (p *pair) usable(t fatalist, m mode, after answer) *mismatch {
 }
 
 // count notes a verdict.
-func (p *pair) count(v verdict) {
+func (p *pair) count(st *statement, v verdict) {
 	if p.refusals == nil {
-		p.refusals, p.errors = map[string]int{}, map[string]int{}
+		p.refusals, p.errors, p.examples = map[string]int{}, map[string]int{}, map[string]*statement{}
 	}
 	p.statements++
 	switch {
@@ -120,7 +121,11 @@ func (p *pair) count(v verdict) {
 	case v.failure != "":
 		p.errors[v.failure]++
 	case v.refusal != "":
-		p.refusals[p.reason(v.refusal)]++
+		reason := p.reason(v.refusal)
+		p.refusals[reason]++
+		if was := p.examples[reason]; was == nil || len(st.text) < len(was.text) {
+			p.examples[reason] = st
+		}
 	case v.mismatch == nil:
 		p.same++
 		if v.empty {
@@ -174,7 +179,10 @@ func (p *pair) table(b *strings.Builder, counts map[string]int, most int) {
 		return strings.Compare(x, y)
 	})
 	for _, name := range names[:min(most, len(names))] {
-		fmt.Fprintf(b, "  %5.1f%%  %s\n", 100*float64(counts[name])/float64(p.statements), name)
+		fmt.Fprintf(b, "  %5.2f%%  %s\n", 100*float64(counts[name])/float64(p.statements), name)
+		if st := p.examples[name]; st != nil {
+			fmt.Fprintf(b, "          such as %s\n", strings.ReplaceAll(st.String(), "\n", "\n          "))
+		}
 	}
 }
 

@@ -96,7 +96,10 @@ func (st *statement) variant(g *generator) *statement {
 			return v
 		}
 	}
-	places := aNumber.FindAllStringIndex(st.text, -1)
+	// Values of char that differ in length are equal: which of them is shown is the plan's choice.
+	places := slices.DeleteFunc(aNumber.FindAllStringIndex(st.text, -1), func(at []int) bool {
+		return strings.HasSuffix(st.text[:at[0]], "char")
+	})
 	if len(places) == 0 || undecided.MatchString(st.text) || len(st.approximate) > 0 {
 		return nil
 	}

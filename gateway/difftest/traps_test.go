@@ -43,7 +43,7 @@ func TestTraps(t *testing.T) {
 				st := trap.statement
 				st.inBlock = inBlock
 				v := p.compare(t, &st)
-				p.count(v)
+				p.count(&st, v)
 				switch {
 				case trap.wrong && v.mismatch == nil:
 					t.Errorf("%s\nis not answered wrong any more: take the mark away", &st)
