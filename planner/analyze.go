@@ -419,11 +419,22 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 	case *pg.ColumnRef:
 		a.systemColumn(v)
 		a.reference(v, lvl)
+		if c, ok := a.column(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: v}}, lvl); ok && OwnOIDs(c.rte.table.Columns[c.n].Type) {
+			a.oid = "column " + str(v.Fields[len(v.Fields)-1])
+		}
 		return
+	case *pg.ResTarget:
+		if a.shown(v.Val, lvl) {
+			a.exprs(v.Indirection, lvl, f)
+			return
+		}
 	case *pg.A_Const, *pg.TypeName:
 		return
 	case *pg.TypeCast:
 		a.castDate(v)
+		if str(v.TypeName.Names[len(v.TypeName.Names)-1]) == "text" && a.shown(v.Arg, lvl) {
+			return
+		}
 		if oidCast(v) {
 			a.oid = "a cast to " + str(v.TypeName.Names[len(v.TypeName.Names)-1])
 		}
@@ -462,6 +473,17 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		return
 	}
 	eachField(m, func(m protoreflect.Message) { a.walk(m, lvl, f) })
+}
+
+// shown walks a column that is put out as it is, or as text: the OID of an object is its
+// name there. It says whether it is one.
+func (a *analysis) shown(n *pg.Node, lvl *level) bool {
+	ref := n.GetColumnRef()
+	if ref != nil {
+		a.systemColumn(ref)
+		a.reference(ref, lvl)
+	}
+	return ref != nil
 }
 
 func (a *analysis) param(p *pg.ParamRef) {

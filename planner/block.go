@@ -66,6 +66,7 @@ func (a *analysis) regionOf(b *block, anchor *leaf, alone bool, nodes ...*pg.Nod
 			switch v := m.Interface().(type) {
 			case *pg.ColumnRef:
 				c, known := a.columns[v]
+				ok = ok && !a.ownOIDs(v)
 				switch {
 				case known && c.rte.block == b:
 					if !slices.Contains(r.rtes, c.rte) {

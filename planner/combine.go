@@ -569,7 +569,7 @@ func (c *combiner) column(col column) string {
 	if !ok {
 		t := &col.rte.table.Columns[col.n]
 		s.plain = s.plain && t.plain()
-		c.failed = c.failed || t.ownOIDs()
+		c.failed = c.failed || OwnOIDs(t.Type)
 		if c.grouped && !c.groupable(col) {
 			c.raw = true
 		}

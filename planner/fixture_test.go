@@ -11,7 +11,7 @@ import (
 // columnTypes are the types that the fixture's columns use.
 var columnTypes = map[string]uint32{
 	"int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "float8": 701, "json": 114, "text": 25, "citext": 90001, "varchar": 1043,
-	"bpchar": 1042, "uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17, "bool": 16,
+	"bpchar": 1042, "uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17, "bool": 16, "regclass": 2205,
 }
 
 // fixtureTable makes a table from "name type flags, ..."; the flags are those of
@@ -125,6 +125,7 @@ func fixtureTables() []*Table {
 		fixtureTable("events", Sharded, "at timestamp, n int4").keyed("events", "at"),
 		fixtureTable("logs", Sharded, "at timestamptz, line text").keyed("logs", "at"),
 		fixtureTable("blobs", Sharded, "hash bytea, data bytea").keyed("blobs", "hash"),
+		fixtureTable("objects", Sharded, "id int8, what regclass").keyed("objects", "id"),
 		// A key of two columns, in another schema.
 		fixtureTable("audit.entries", Sharded, "tenant int4 primary, day date primary, n int4 primary, note text").keyed("audit", "tenant", "day"),
 		fixtureTable("audit.details", Sharded, "tenant int8, day date, note text").keyed("audit", "tenant", "day"),

@@ -472,7 +472,7 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	}
 	var list []string
 	for _, c := range p.Columns {
-		if col := &t.Columns[t.Column(c)]; col.ownOIDs() {
+		if OwnOIDs(t.Columns[t.Column(c)].Type) {
 			return Part{}, unsupported("values of column \""+c+"\" of "+t.String()+" are OIDs of its shard, and can't be brought to another one", "Cast the column to text in a statement of its own.")
 		}
 		list = append(list, QuoteIdent(c))
@@ -491,11 +491,18 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 // a scalar type of PostgreSQL's own, and no collation but the type's.
 func (c *Column) plain() bool { return c.Scalar && !c.Collated }
 
-// ownOIDs says whether a column's values are OIDs of a server's objects: regproc,
+// OwnOIDs says whether a type's values are OIDs of a server's objects: regproc,
 // regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary,
-// regnamespace, regrole, regcollation.
-func (c *Column) ownOIDs() bool {
-	return slices.Contains([]uint32{24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191}, c.Type)
+// regnamespace, regrole, regcollation, and arrays of them.
+func OwnOIDs(typ uint32) bool {
+	return slices.Contains([]uint32{24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191,
+		1008, 2207, 2208, 2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192}, typ)
+}
+
+// ownOIDs says whether a reference is to a column of such values.
+func (a *analysis) ownOIDs(ref *pg.ColumnRef) bool {
+	c, ok := a.columns[ref]
+	return ok && OwnOIDs(c.rte.table.Columns[c.n].Type)
 }
 
 // replaceName puts an item of FROM in the place of a relation's name.

@@ -97,7 +97,7 @@ func (c *combiner) nested(f *pg.FuncCall) bool {
 			s.plain = false
 		case *pg.ColumnRef:
 			col, ok := c.a.columns[v]
-			bad = bad || !ok || col.rte.block != c.b
+			bad = bad || !ok || col.rte.block != c.b || c.a.ownOIDs(v)
 			if !bad {
 				s.plain = s.plain && !col.rte.table.Columns[col.n].Collated
 			}

@@ -96,8 +96,8 @@ type Column struct {
 	Deterministic bool
 	// Bytewise says that text is sorted by its bytes: the collation is C.
 	Bytewise bool
-	// Scalar says that the type is PostgreSQL's own and no array, domain or
-	// composite type; Collated that the column has a collation other than the
+	// Scalar says that the type is PostgreSQL's own and no array, domain,
+	// composite or pseudo-type; Collated that the column has a collation other than the
 	// database's.
 	Scalar, Collated bool
 }

@@ -35,7 +35,7 @@ const (
 	columnsSQL = `SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
 			pg_get_expr(d.adbin, d.adrelid),
 			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
-			t.oid < 16384 AND t.typtype = 'b' AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100),
+			t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100),
 			coalesce((SELECT CASE l.collprovider WHEN 'b' THEN true WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
 					WHEN 'd' THEN (SELECT d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
 						FROM pg_database d WHERE d.datname = current_database()) END

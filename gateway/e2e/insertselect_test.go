@@ -14,6 +14,7 @@ tables:
   - {name: u, key: id, group: g}
   - {name: named, key: name}
   - {name: days, key: [id, day]}
+  - {name: watched, key: id}
   - {name: ref, reference: true}
 `)
 	c.serve()
@@ -54,6 +55,13 @@ tables:
 		insert("UPDATE named SET n = n WHERE name = 'v"+key+"'", 1)
 		insert("UPDATE t SET v = v WHERE id = "+key, 1)
 	}
+
+	// OIDs of objects stay on their shard.
+	must(t, conn, "CREATE TABLE watched (id int PRIMARY KEY, what regclass)")
+	insert("INSERT INTO watched SELECT i, 'watched' FROM generate_series(1, 9) i", 9)
+	fails("CREATE TABLE copied AS SELECT * FROM watched", "0A000")
+	fails("INSERT INTO watched SELECT id + 10, what FROM watched", "0A000")
+	insert("CREATE TABLE copied AS SELECT id, what::text FROM watched", 9)
 
 	// What fails on one shard leaves nothing on the others.
 	fails("INSERT INTO u (id, v) SELECT i, CASE i WHEN 13000 THEN 'bad' ELSE 'good' END FROM generate_series(10001, 13000) i", "23514")

@@ -427,7 +427,8 @@ func (p *GatheredPart) arrays() [][]byte {
 	return out
 }
 
-// arrays are the array types of PostgreSQL's scalar types, by pg_type.dat.
+// arrays are the array types of PostgreSQL's scalar and range types whose values mean the
+// same on each server, by pg_type.dat.
 var arrays = map[uint32]uint32{
 	16: 1000, 17: 1001, 18: 1002, 19: 1003, 20: 1016, 21: 1005, 23: 1007,
 	25: 1009, 26: 1028, 27: 1010, 114: 199, 142: 143, 700: 1021, 701: 1022,
@@ -435,6 +436,10 @@ var arrays = map[uint32]uint32{
 	1042: 1014, 1043: 1015, 1082: 1182, 1083: 1183, 1114: 1115,
 	1184: 1185, 1186: 1187, 1266: 1270, 1560: 1561, 1562: 1563,
 	1700: 1231, 2950: 2951, 3802: 3807, 3614: 3643, 3615: 3645,
+	600: 1017, 601: 1018, 602: 1019, 603: 1020, 604: 1027, 628: 629, 718: 719,
+	3220: 3221, 4072: 4073, 5069: 271,
+	3904: 3905, 3906: 3907, 3908: 3909, 3910: 3911, 3912: 3913, 3926: 3927,
+	4451: 6150, 4532: 6151, 4533: 6152, 4534: 6153, 4535: 6155, 4536: 6157,
 }
 
 // keepTypes tells a sink the columns in the RowDescription at the head of c's input.

@@ -68,6 +68,13 @@ func (r *Rows) AddUp() *wire.Error {
 
 // Check says why rows of these columns can't be inserted.
 func (r *Selected) Check() *wire.Error {
+	if r.Plan == nil {
+		if i := slices.IndexFunc(r.types, planner.OwnOIDs); i >= 0 {
+			return wire.Errorf(wire.FeatureNotSupported, "values of column %d of the query are OIDs of its shard, and can't be brought to another one", i+1).
+				WithHint("Cast the column to text.")
+		}
+		return nil
+	}
 	if why := r.Plan.Refusal; why != nil && len(r.types) < r.Plan.MinColumns {
 		e := wire.Errorf(why.Code, "%s", why.Message)
 		e.Detail, e.Hint = why.Detail, why.Hint

@@ -10,14 +10,14 @@ import (
 	"github.com/shardgate/shardgate/wire"
 )
 
-// Passing are the rows that one step of a planner.Steps gives to others.
-type Passing struct {
+// StepRows are the rows that one step of a planner.Steps gives to others.
+type StepRows struct {
 	Rows
 	Step *planner.Step
 }
 
 // columns are the columns that others read, by position.
-func (p *Passing) columns() (out []int) {
+func (p *StepRows) columns() (out []int) {
 	for i, name := range p.names {
 		if p.Step.Whole || p.Step.Names[name] {
 			out = append(out, i)
@@ -35,7 +35,7 @@ func (p *Passing) columns() (out []int) {
 }
 
 // Check says why the rows can't be given to another statement, as arrays.
-func (p *Passing) Check() *wire.Error {
+func (p *StepRows) Check() *wire.Error {
 	for _, i := range p.columns() {
 		if arrays[p.types[i]] == 0 {
 			return wire.Errorf(wire.FeatureNotSupported, "column \"%s\" of %s is of a type whose values can't be brought to other shards yet", p.names[i], p.Step.Name).
@@ -50,13 +50,13 @@ func (p *Passing) Check() *wire.Error {
 type Passed struct {
 	OIDs []uint32 // the types of all parameters, the client's own first
 	planner.PartWriter
-	from []*Passing
+	from []*StepRows
 	used []int
 }
 
 // NewPassed makes a Passed for a statement with parameters of these types. w writes all
 // but rows.
-func NewPassed(from []*Passing, types []uint32, w planner.PartWriter) *Passed {
+func NewPassed(from []*StepRows, types []uint32, w planner.PartWriter) *Passed {
 	return &Passed{OIDs: slices.Clone(types), PartWriter: w, from: from}
 }
 

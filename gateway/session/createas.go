@@ -46,6 +46,10 @@ func (s *Session) create(plan *planner.CreateAs, in *inserting) error {
 	if err := s.selectRows(in); err != nil || s.run.Failed != nil {
 		return err
 	}
+	if e := in.rows.Check(); e != nil {
+		s.failGather(e)
+		return nil
+	}
 	if err := s.sendCreate(c, home, plan.Create.Append(nil, in.text, in.lits, nil), true); err != nil || s.run.Failed != nil {
 		return err
 	}

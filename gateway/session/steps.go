@@ -16,7 +16,7 @@ type stepping struct {
 	*gathering
 	plan  *planner.Steps
 	steps []stepRun
-	rows  []*exec.Passing // that the steps give
+	rows  []*exec.StepRows // that the steps give
 	tags  []exec.Tag
 	// join gets the transaction's connection to a shard.
 	join func(shard int, writes bool) (*pool.Conn, error)
@@ -35,7 +35,7 @@ func (s *Session) runSteps(x *stepping) error {
 	if err := s.prepareSteps(x); err != nil || s.run.Failed != nil {
 		return err
 	}
-	answer := &exec.Kept{LimitBytes: s.host.GatherBytes}
+	answer := &exec.Kept{LimitBytes: s.gatherBytes()}
 	if err := s.takeSteps(x, answer); err != nil || s.run.Failed != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (s *Session) describeSteps(x *stepping) error {
 	}
 	for i := range x.plan.Steps {
 		st := &x.plan.Steps[i]
-		rows := &exec.Passing{Step: st, Rows: exec.Rows{LimitBytes: s.host.GatherBytes}}
+		rows := &exec.StepRows{Step: st, Rows: exec.Rows{LimitBytes: s.gatherBytes()}}
 		x.rows = append(x.rows, rows)
 		if st.Shape != nil {
 			describe(st.Shape.Append(nil, x.text, x.lits, x.writer()), true, exec.Op{Into: rows})
