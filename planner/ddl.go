@@ -164,11 +164,13 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		n.GetAlterTsconfigurationStmt() != nil, n.GetAlterTsdictionaryStmt() != nil,
 		n.GetCompositeTypeStmt() != nil, n.GetCreateCastStmt() != nil, n.GetCreateConversionStmt() != nil,
 		n.GetCreateDomainStmt() != nil, n.GetCreateEnumStmt() != nil, n.GetCreateExtensionStmt() != nil,
-		n.GetCreateFunctionStmt() != nil, n.GetCreateOpClassStmt() != nil, n.GetCreateOpFamilyStmt() != nil,
+		n.GetCreateOpClassStmt() != nil, n.GetCreateOpFamilyStmt() != nil,
 		n.GetCreatePlangStmt() != nil, n.GetCreateRangeStmt() != nil, n.GetCreateRoleStmt() != nil,
 		n.GetCreateTransformStmt() != nil, n.GetDefineStmt() != nil, n.GetDropRoleStmt() != nil,
 		n.GetGrantRoleStmt() != nil, n.GetCheckPointStmt() != nil, n.GetDropOwnedStmt() != nil, n.GetReassignOwnedStmt() != nil:
 		return everywhere()
+	case n.GetCreateFunctionStmt() != nil:
+		return createFunction()
 	}
 	if a.env.Shards == 1 && n.GetCreatedbStmt() == nil && n.GetDropdbStmt() == nil {
 		return atHome()
@@ -293,7 +295,16 @@ func (a *analysis) drop(d *pg.DropStmt) *Statement {
 	return st
 }
 
-// createView plans CREATE VIEW: a view is where its tables are.
+// createFunction plans CREATE FUNCTION and CREATE PROCEDURE. The home shard checks the
+// body: it alone has the local tables and the sequences that are named in it.
+func createFunction() *Statement {
+	st := everywhere()
+	st.Node = &Broadcast{Merge: First, HomeFirst: true, Before: "SET LOCAL check_function_bodies TO off"}
+	return st
+}
+
+// createView plans CREATE VIEW: a view is where its tables are, and one without tables
+// is local.
 func (a *analysis) createView(n *pg.Node) *Statement {
 	v := n.GetViewStmt()
 	a.notDistributed(v.View, "CREATE VIEW")
@@ -322,10 +333,13 @@ func (a *analysis) createView(n *pg.Node) *Statement {
 			refuse(unsupported("a temporary view over distributed tables is not supported yet", "Make a view that is not temporary."))
 		}
 		return temporaryIn(atHome(), v.View)
-	case local != "":
-		return atHome()
+	case spread != "":
+		return everywhere()
 	}
-	return everywhere()
+	if d, t := a.distributionOf(v.View.Schemaname, v.View.Relname); distributed(d) && a.env.Shards > 1 {
+		refuse(unsupported("the view "+t.String()+" over distributed tables can't be replaced by one over none", "Drop it first."))
+	}
+	return atHome()
 }
 
 // grant plans GRANT and REVOKE.

@@ -158,6 +158,8 @@ type Broadcast struct {
 	LockReference []string
 	// HomeFirst waits for the home shard before the others are asked.
 	HomeFirst bool
+	// Before is a statement that the others run before, or "".
+	Before string
 }
 
 // Split divides the rows of an INSERT ... VALUES over the shards.

@@ -84,7 +84,7 @@ func (r *renderer) node(n Node) {
 	case *Ordered:
 		r.ordered(n)
 	case *Broadcast:
-		r.line("Broadcast, %s%s", n.Merge, when(n.HomeFirst, ", home first"))
+		r.line("Broadcast, %s%s", n.Merge, when(n.HomeFirst, ", home first")+when(n.Before != "", ", the others after "+n.Before))
 		r.below(func() {
 			r.pins(n.Pins)
 			if len(n.LockReference) > 0 {

@@ -352,6 +352,7 @@ func (s *Session) executeHomeFirst(b *planner.Broadcast, name string, conns []*p
 	}
 	s.parsed = s.parsed[:0]
 	tag := s.run.Tag
+	s.executeBefore(b, others)
 	for _, c := range others {
 		c.SetOut(wire.AppendExecute(c.Out(), name, 0))
 	}
@@ -360,6 +361,24 @@ func (s *Session) executeHomeFirst(b *planner.Broadcast, name string, conns []*p
 		s.run.Add(exec.Op{Kind: exec.Local, Answer: tag.Append(nil)})
 	}
 	return nil
+}
+
+// executeBefore is sendBefore where the client's portal is bound already, which may be
+// the unnamed one.
+func (s *Session) executeBefore(b *planner.Broadcast, others []*pool.Conn) {
+	if b.Before == "" {
+		return
+	}
+	for _, c := range others {
+		c.SetOut(wire.AppendParse(c.Out(), "", b.Before, nil))
+		c.Unnamed = 0
+		c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", nil, nil, nil))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	for _, kind := range []exec.Kind{exec.Parse, exec.Bind, exec.Execute, exec.Close} {
+		s.run.Add(exec.Op{Kind: kind, Conns: others, Hidden: true, Merge: planner.First})
+	}
 }
 
 // executeLimited executes with a row limit over several shards: one after the

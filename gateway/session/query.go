@@ -439,7 +439,7 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		return exec.Tag{}, err
 	}
 	if b, ok := node.(*planner.Broadcast); ok && b.HomeFirst && len(conns) > 1 {
-		return s.homeFirst(conns, text, hold)
+		return s.homeFirst(b, conns, text, hold)
 	}
 	if sp, ok := node.(*planner.Split); ok && len(conns) > 1 {
 		s.sendSplit(sp, conns)
@@ -460,13 +460,14 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 
 // homeFirst runs a statement on the home shard, and when it has succeeded there
 // on the others: writers that meet do so on the home shard first, and wait there.
-func (s *Session) homeFirst(conns []*pool.Conn, text []byte, hold bool) (exec.Tag, error) {
+func (s *Session) homeFirst(b *planner.Broadcast, conns []*pool.Conn, text []byte, hold bool) (exec.Tag, error) {
 	conns[0].SendQuery(string(text))
 	s.run.Add(exec.Op{Kind: exec.Query, Conns: conns[:1], HoldTag: true, Merge: planner.First})
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 		return exec.Tag{}, err
 	}
 	tag := s.run.Tag
+	s.sendBefore(b, conns[1:])
 	for _, c := range conns[1:] {
 		c.SendQuery(string(text))
 	}
@@ -478,6 +479,17 @@ func (s *Session) homeFirst(conns []*pool.Conn, text []byte, hold bool) (exec.Ta
 		s.client.SetOut(tag.Append(s.client.Out()))
 	}
 	return tag, nil
+}
+
+// sendBefore sends the other shards what they have to run before a statement.
+func (s *Session) sendBefore(b *planner.Broadcast, others []*pool.Conn) {
+	if b.Before == "" {
+		return
+	}
+	for _, c := range others {
+		c.SendQuery(b.Before)
+	}
+	s.run.Add(exec.Op{Kind: exec.Query, Conns: others, Hidden: true, Merge: planner.First})
 }
 
 // lockedReferences are the reference tables that a plan locks before it changes them.
