@@ -42,6 +42,8 @@ type analysis struct {
 	toks    []sqltext.Token                 // see tokens
 	sampled map[*pg.RangeVar]bool           // uses with TABLESAMPLE
 
+	canonicals map[*pg.Node]string // see canonical
+
 	writes       bool // rows may be changed by a function or a nested statement
 	changes      bool // a function may change rows
 	taints       bool

@@ -17,6 +17,10 @@ import (
 // aggregates' arguments; all else, such as HAVING, ORDER BY, windows and expressions
 // over aggregates, is the client's own text.
 
+// maxColumns is how many columns a table can have. Partial results can be more than what
+// they are made of.
+const maxColumns = 1600
+
 // combiner plans one block of a statement.
 type combiner struct {
 	g        *gatherer
@@ -185,6 +189,9 @@ func (c *combiner) plan() bool {
 			c.failed = true
 		}
 		c.expr(n)
+	}
+	if c.grouped && len(c.sources[0].exprs) > maxColumns {
+		c.raw = true
 	}
 	if c.failed || c.grouped && c.raw {
 		return false

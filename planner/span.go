@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"fmt"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -126,12 +128,17 @@ func same(x, y *pg.Node) bool { return proto.Equal(withoutPlaces(x), withoutPlac
 
 // equal says whether two expressions are the same, however they refer to columns.
 func (a *analysis) equal(x, y *pg.Node) bool {
-	return x.ProtoReflect().WhichOneof(nodeOneof) == y.ProtoReflect().WhichOneof(nodeOneof) && proto.Equal(a.canonical(x), a.canonical(y))
+	return x.ProtoReflect().WhichOneof(nodeOneof) == y.ProtoReflect().WhichOneof(nodeOneof) && a.canonical(x) == a.canonical(y)
 }
 
-// canonical copies an expression without places, and with a column's number in the
-// place of its name where it is known.
-func (a *analysis) canonical(n *pg.Node) *pg.Node {
+// canonical is an expression without places, and with a column's number in the place of
+// its name where it is known. It is made once for each: where there are hundreds, each is
+// compared with all others.
+func (a *analysis) canonical(n *pg.Node) string {
+	if s, ok := a.canonicals[n]; ok {
+		return s
+	}
+	tree := n
 	var refs []*pg.ColumnRef
 	eachMessageBelow(n, func(m protoreflect.Message) {
 		if ref, ok := m.Interface().(*pg.ColumnRef); ok {
@@ -149,7 +156,15 @@ func (a *analysis) canonical(n *pg.Node) *pg.Node {
 		}
 		refs = refs[1:]
 	})
-	return n
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(n)
+	if err != nil { // not of a tree that the parser has made
+		return fmt.Sprintf("%p", tree)
+	}
+	if a.canonicals == nil {
+		a.canonicals = map[*pg.Node]string{}
+	}
+	a.canonicals[tree] = string(b)
+	return string(b)
 }
 
 // withoutPlaces copies a tree without the places of its tokens.
