@@ -56,6 +56,10 @@ tables:
 		insert("UPDATE t SET v = v WHERE id = "+key, 1)
 	}
 
+	// A row without a key has no shard; where the key can't be NULL, PostgreSQL has no place for it either.
+	fails("INSERT INTO days SELECT nullif(i, 2), DATE '2024-01-01' FROM generate_series(1, 3) i", "0A000")
+	fails("INSERT INTO t (id) SELECT nullif(i, 2) - 5 FROM generate_series(1, 3) i", "23502")
+
 	// OIDs of objects stay on their shard.
 	must(t, conn, "CREATE TABLE watched (id int PRIMARY KEY, what regclass)")
 	insert("INSERT INTO watched SELECT i, 'watched' FROM generate_series(1, 9) i", 9)

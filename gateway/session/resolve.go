@@ -238,9 +238,17 @@ func (s *Session) placeRoute(n *planner.Route) (planner.Node, []int, error) {
 	return n, s.onShard(shard), nil
 }
 
+// nullKeyError is PostgreSQL's error where the key can't be NULL, without the row in its
+// detail, and else a refusal.
 func nullKeyError(t *planner.Table) *wire.Error {
-	return wire.Errorf(wire.NotNullViolation, "null value in key column \"%s\" of sharded table \"%s\"", t.Columns[t.Key.Columns[0]].Name, t.Name).
-		WithHint("A row without a key has no shard: give it one.")
+	if t.KeyNullable() {
+		return wire.Errorf(wire.FeatureNotSupported, "a row of the sharded table %s has NULL in its key", t).
+			WithHint("A row without a key has no shard: give it one.")
+	}
+	column := t.Columns[t.Key.Columns[0]].Name
+	e := wire.Errorf(wire.NotNullViolation, "null value in column \"%s\" of relation \"%s\" violates not-null constraint", column, t.Name)
+	e.Schema, e.Table, e.Column = t.Schema, t.Name, column
+	return e
 }
 
 // elsewhere is the plan for keys on several shards.
