@@ -31,6 +31,7 @@ type analysis struct {
 	block   *block       // that is analysed
 	blocks  map[*pg.SelectStmt]*block
 	columns map[*pg.ColumnRef]column        // what references mean, where that is certain
+	entries map[*pg.ColumnRef]*rte          // whose columns they are, also where these are no table's
 	rows    map[*pg.ColumnRef]*rte          // the entries of FROM whose rows references mean, where that is certain
 	targets map[*pg.ColumnRef]*pg.ResTarget // output columns that names in GROUP BY, ORDER BY and DISTINCT ON mean
 	clocks  []edit                          // see clockEdits

@@ -30,7 +30,11 @@ func (b *block) below(outer *block) bool {
 // reference notes which column a reference means, or of which entry of FROM it is the
 // row, where that is certain.
 func (a *analysis) reference(ref *pg.ColumnRef, lvl *level) {
-	if c, ok := a.entryColumn(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl); ok && c.rte.table != nil && !lvl.recasts(ref) {
+	c, ok := a.entryColumn(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: ref}}, lvl)
+	if ok {
+		a.entries[ref] = c.rte
+	}
+	if ok && c.rte.table != nil && !lvl.recasts(ref) {
 		a.columns[ref] = c
 	} else if e := lvl.row(ref); e != nil {
 		a.rows[ref] = e

@@ -15,6 +15,7 @@ import (
 // Target is the table that the final statement of a Gather changes, on each of its
 // shards. The parts are read before.
 type Target struct {
+	Verb  string // UPDATE, DELETE or MERGE
 	Table *Table // nil for one that only the home shard has
 	// Pins prune the shards as in Scatter.
 	Pins []Pin
@@ -43,10 +44,6 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 	if len(a.items) > 0 {
 		return nil, why
 	}
-	if len(a.locks) > 0 {
-		return nil, unsupported("FOR UPDATE or SHARE in a statement that changes rows by others, which have to be brought together, is not supported yet",
-			"Leave it out, or lock the rows by a statement of their own before.")
-	}
 	a.clocks = a.clockEdits(n)
 	t := target.table
 	if t != nil {
@@ -59,13 +56,16 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 		}
 	}
 	for _, tables := range []bool{false, true} {
-		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, target: target}
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, target: target, stmt: n, locks: a.rowLocks()}
 		g.change()
+		if t != nil && t.Distribution == Reference && g.refusal == nil {
+			g.refusal = g.unstableCopies(a.root)
+		}
 		if g.refusal != nil {
 			return nil, g.refusal
 		}
 		if out := g.plan(n); out != nil {
-			out.Target = &Target{Table: t}
+			out.Target = &Target{Verb: verb(n), Table: t}
 			if target.leaf != nil {
 				if pin, ok := a.pin(target.leaf); ok {
 					out.Target.Pins = []Pin{pin}
@@ -80,6 +80,17 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 		}
 	}
 	return nil, why
+}
+
+// verb is how PostgreSQL names a statement that changes rows.
+func verb(n *pg.Node) string {
+	switch {
+	case n.GetUpdateStmt() != nil:
+		return "UPDATE"
+	case n.GetDeleteStmt() != nil:
+		return "DELETE"
+	}
+	return "MERGE"
 }
 
 // changeElsewhere is gatherChange, where there is no other way.
@@ -110,11 +121,27 @@ func (a *analysis) differs(n *pg.Node, t *Table) *Refusal {
 	if t.Distribution == Reference && a.volatile {
 		return copiesDiffer(t)
 	}
-	a.clock = a.ownClock(n, t)
-	if t.Distribution == Sharded {
-		a.unstable = a.volatileBelow(n)
-	}
+	a.clock, a.unstable = a.ownClock(n, t), a.volatileBelow(n)
 	return a.multi()
+}
+
+// unstableCopies says what could make the copies of a reference table differ: what follows
+// from the order of rows and is not run once for all of them.
+func (g *gatherer) unstableCopies(b *block) *Refusal {
+	if slices.ContainsFunc(g.onces, func(o *once) bool { return o.b == b }) {
+		return nil
+	}
+	if b.unstable != "" {
+		defer func(unstable string) { g.a.unstable = unstable }(g.a.unstable)
+		g.a.unstable = b.unstable
+		return g.a.multi()
+	}
+	for _, c := range b.children {
+		if r := g.unstableCopies(c); r != nil {
+			return r
+		}
+	}
+	return nil
 }
 
 // ownClock returns what asks for a time that clockEdits has not replaced, or "".

@@ -58,6 +58,9 @@ type source struct {
 	list   []string // positions of those that the rows are grouped by
 	at     map[column]int
 	plain  bool
+	// collations are the names of the columns' by position, as in Part. A column of another
+	// collation, which is not known, makes plain false.
+	collations []string
 	// implied are conditions that others imply, which the final statement decides, and
 	// keys those that another part's values give: see semiJoins.
 	implied, keys []SQL
@@ -193,7 +196,7 @@ func (c *combiner) plan() bool {
 	if c.grouped && len(c.sources[0].exprs) > maxColumns {
 		c.raw = true
 	}
-	if c.failed || c.grouped && c.raw {
+	if c.failed || c.grouped && (c.raw || c.g.inArrays() && !c.sources[0].plain) {
 		return false
 	}
 	if !c.lock() {
@@ -218,7 +221,7 @@ func (c *combiner) compose() bool {
 			return false
 		}
 		p := g.parts[s.part]
-		p.Place, p.Query, p.Plain = s.place, q, s.plain
+		p.Place, p.Query, p.Plain, p.Collations, p.Locks = s.place, q, s.plain, s.collations, c.g.locked(s.rtes)
 		var names []string
 		for _, e := range s.rtes {
 			names = append(names, e.table.String())
@@ -414,8 +417,6 @@ func (c *combiner) expr(n *pg.Node) {
 		defer c.aggregate()()
 	case n.GetXmlExpr() != nil:
 		c.failed = c.failed || slices.ContainsFunc(n.GetXmlExpr().NamedArgs, unnamed)
-	case n.GetCollateClause() != nil:
-		c.notPlain()
 	case n.GetFuncCall() != nil:
 		if f := n.GetFuncCall(); c.a.aggregate(f) && c.grouped {
 			if c.again(n) || c.partial(n) {
@@ -452,13 +453,6 @@ func (c *combiner) aggregate() (leave func()) {
 // unnamed says whether an argument of XMLFOREST or XMLATTRIBUTES has the name of its
 // column.
 func unnamed(n *pg.Node) bool { return n.GetResTarget().GetName() == "" }
-
-// notPlain keeps the rows out of arrays, which have no collations.
-func (c *combiner) notPlain() {
-	for _, s := range c.sources {
-		s.plain = false
-	}
-}
 
 // subquery replaces this block's columns within a subquery, which is planned by itself
 // afterwards.
@@ -575,27 +569,27 @@ func (c *combiner) column(col column) string {
 	i, ok := s.at[col]
 	if !ok {
 		t := &col.rte.table.Columns[col.n]
-		s.plain = s.plain && t.plain()
+		s.plain = s.plain && t.Scalar
 		c.failed = c.failed || OwnOIDs(t.Type)
 		if c.grouped && !c.groupable(col) {
 			c.raw = true
 		}
-		i = s.add(own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n])))
+		i = s.add(own(QuoteIdent(col.rte.name)+"."+QuoteIdent(col.rte.columns[col.n])), t.Collation)
 		s.at[col] = i
 	}
 	return s.column(i)
 }
 
 // add adds a column to those that the rows are grouped by.
-func (s *source) add(q SQL) int {
-	s.exprs = append(s.exprs, q)
+func (s *source) add(q SQL, collation string) int {
+	s.exprs, s.collations = append(s.exprs, q), append(s.collations, collation)
 	s.list = append(s.list, strconv.Itoa(len(s.exprs)))
 	return len(s.exprs) - 1
 }
 
 // addPartial adds a partial result.
-func (s *source) addPartial(q SQL) int {
-	s.exprs = append(s.exprs, q)
+func (s *source) addPartial(q SQL, collation string) int {
+	s.exprs, s.collations = append(s.exprs, q), append(s.collations, collation)
 	return len(s.exprs) - 1
 }
 
@@ -620,16 +614,9 @@ func (c *combiner) groupExpr(n *pg.Node, g *groupExpr) {
 	}
 	s := c.sources[0]
 	if g.at < 0 {
-		eachMessageBelow(n, func(m protoMessage) {
-			switch v := m.Interface().(type) {
-			case *pg.ColumnRef:
-				col, ok := c.a.columns[v]
-				s.plain = s.plain && ok && !col.rte.table.Columns[col.n].Collated
-			case *pg.CollateClause:
-				s.plain = false
-			}
-		})
-		g.at = s.add(c.a.span(g.text))
+		collation, ok := c.a.collation(c.b, n)
+		s.plain = s.plain && ok
+		g.at = s.add(c.a.span(g.text), collation)
 	}
 	c.edits = append(c.edits, edit{r, own(s.column(g.at))})
 }

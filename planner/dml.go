@@ -56,7 +56,7 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		if len(a.leaves)+len(a.locals) > 0 {
 			return a.changeElsewhere(n, e, readsElsewhere(e.table))
 		}
-		if a.clock != "" {
+		if a.clock != "" || a.unstable != "" {
 			return a.changeElsewhere(n, e, a.multi())
 		}
 		return a.referenceWrite(e.table)

@@ -41,9 +41,9 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 			case "generated":
 				col.Generated = true
 			case "bytes":
-				col.Bytewise, col.Collated = true, true
+				col.Bytewise, col.Collation = true, `pg_catalog."C"`
 			case "nocase":
-				col.Deterministic, col.Collated = false, true
+				col.Deterministic, col.Collation = false, "public.nocase"
 			}
 		}
 		t.Columns = append(t.Columns, col)
@@ -124,6 +124,7 @@ func fixtureTables() []*Table {
 		fixtureTable("days", Sharded, "day date, n int4").keyed("days", "day"),
 		fixtureTable("events", Sharded, "at timestamp, n int4").keyed("events", "at"),
 		fixtureTable("logs", Sharded, "at timestamptz, line text").keyed("logs", "at"),
+		fixtureTable("terms", Sharded, "id int8, term citext").keyed("terms", "id"),
 		fixtureTable("blobs", Sharded, "hash bytea, data bytea").keyed("blobs", "hash"),
 		fixtureTable("objects", Sharded, "id int8, what regclass").keyed("objects", "id"),
 		// A key of two columns, in another schema.

@@ -51,9 +51,11 @@ type Part struct {
 	Query SQL
 	// Columns are the names of the query's columns, which differ.
 	Columns []string
-	// Plain says that the columns' values, without types and collations of the
-	// user's own, mean the same in an array as in a table.
-	Plain bool
+	// Plain says that the columns' values, of PostgreSQL's own scalar types, can travel in
+	// arrays, which have no collations: Collations are the names of the columns' by
+	// position, "" for that of the type, of those that have one by their type.
+	Plain      bool
+	Collations []string
 	// Index are the columns by which rows are looked for again and again: a hash index
 	// on each, which takes values of any length, is worth its while when there are many.
 	Index []string
@@ -66,8 +68,9 @@ type Part struct {
 	// KeyIn says that the rows' key is among the values of a column of After, which
 	// prunes the shards; nil if nothing does.
 	KeyIn *KeyIn
-	// Changes says that the query changes rows, and can be run but once.
-	Changes bool
+	// Changes says that the query changes rows, and can be run but once. Locks says that it
+	// locks them.
+	Changes, Locks bool
 	// Table is the relation that is read, for messages.
 	Table string
 }
@@ -83,6 +86,11 @@ func (*Gather) kind() string { return "Gather" }
 // Changes says whether a part changes rows.
 func (g *Gather) Changes() bool {
 	return slices.ContainsFunc(g.Parts, func(p Part) bool { return p.Changes })
+}
+
+// Locks says whether a part locks rows.
+func (g *Gather) Locks() bool {
+	return slices.ContainsFunc(g.Parts, func(p Part) bool { return p.Locks })
 }
 
 // use is one use of a relation in a statement.
@@ -116,7 +124,9 @@ type gatherer struct {
 	target    *rte                         // that the statement changes; nil for a query
 	session   string                       // see sessionRelation
 	locks     map[*rte][]*pg.LockingClause // see rowLocks
-	unnamed   bool                         // a column of the result has lost its name
+	onces     []*once
+	stmt      *pg.Node // the statement
+	unnamed   bool     // a column of the result has lost its name
 }
 
 // gather plans a SELECT by bringing together the rows that it needs. why is the reason
@@ -153,9 +163,12 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 	g.semiJoins()
 	g.lockTables()
 	for _, c := range slices.Backward(g.combined) { // inner ones first
-		if !c.compose() {
+		if !g.composeOnces(c.b) || !c.compose() {
 			return nil
 		}
+	}
+	if !g.composeOnces(nil) {
+		return nil
 	}
 	out := &Gather{Clock: len(a.clocks) > 0, Inside: a.inside()}
 	if g.target != nil || g.session != "" {
@@ -170,7 +183,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			p.Index, p.Primary = nil, nil // of a table that can't be made
 		}
 		if g.target != nil && !p.Plain {
-			g.refusal = unsupported("rows of "+p.Table+" with types or collations of the user's, arrays or samples can't be brought together for a statement that changes rows",
+			g.refusal = unsupported("rows of "+p.Table+" with types of the user's, arrays or samples can't be brought together for a statement that changes rows",
 				"Read the rows first, and pass the values as parameters.")
 			return nil
 		}
@@ -179,20 +192,25 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 				g.refusal = a.unknownRelation(a.absent)
 				return nil
 			}
-			g.refusal = unsupported("the system or temporary relation "+g.session+" can't be combined with columns of a distributed table that are arrays or have types or collations of the user's yet", "Query the two separately.")
+			g.refusal = unsupported("the system or temporary relation "+g.session+" can't be combined with columns of a distributed table that are arrays or have types of the user's yet", "Query the two separately.")
 			return nil
 		}
 		if out.Inside == Always && !p.Plain {
-			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types or collations of the user's",
+			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types of the user's",
 				"Declare the function STABLE or IMMUTABLE if it changes nothing.")
 			return nil
 		}
 		out.Parts = append(out.Parts, *p)
 	}
-	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || g.unnamed || g.namesRelations(out.Final) || !a.reads(out) {
+	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || g.unnamed || g.namesRelations(out.Final) || g.oncesName() || !a.reads(out) {
 		return nil
 	}
 	return out
+}
+
+// inArrays says that the rows of the parts have to travel as arrays.
+func (g *gatherer) inArrays() bool {
+	return g.target != nil || g.session != "" || g.a.inside() == Always
 }
 
 func (a *analysis) inside() Inside {
@@ -222,6 +240,7 @@ func (a *analysis) sessionRelation() string {
 
 // block plans a SELECT and those inside it.
 func (g *gatherer) block(b *block) {
+	g.runOnce(b)
 	if g.refusal != nil || !g.whole && len(b.uses) > 0 && !b.alike() && g.combine(b) {
 		return
 	}
@@ -476,7 +495,8 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 			return Part{}, unsupported("values of column \""+c+"\" of "+t.String()+" are OIDs of its shard, and can't be brought to another one", "Cast the column to text in a statement of its own.")
 		}
 		list = append(list, QuoteIdent(c))
-		p.Plain = p.Plain && t.Columns[t.Column(c)].plain()
+		p.Plain = p.Plain && t.Columns[t.Column(c)].Scalar
+		p.Collations = append(p.Collations, t.Columns[t.Column(c)].Collation)
 	}
 	if len(list) == 0 {
 		// The rows count, and nothing of them.
@@ -487,9 +507,8 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	return p, nil
 }
 
-// plain says whether a column's values mean the same when they travel in an array:
-// a scalar type of PostgreSQL's own, and no collation but the type's.
-func (c *Column) plain() bool { return c.Scalar && !c.Collated }
+// ownType says whether a column has a type or a collation of the user's.
+func (c *Column) ownType() bool { return !c.Scalar || c.Collation != "" }
 
 // OwnOIDs says whether a type's values are OIDs of a server's objects: regproc,
 // regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary,

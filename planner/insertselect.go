@@ -22,8 +22,9 @@ type InsertSelect struct {
 	// Table is where the rows go to; nil is a relation that only the home shard has.
 	Table *Table
 	// Merges says that the statement is a MERGE, and the query its source, whose columns
-	// keep their names.
-	Merges bool
+	// keep their names and their Collations, which are as in Part.
+	Merges     bool
+	Collations []string
 	// Clock is as in Gather, of all but the query.
 	Clock bool
 	// Query is the plan of Own, or of the client's text from Start to End, whose

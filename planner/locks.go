@@ -134,19 +134,8 @@ func (c *combiner) lock() bool {
 
 // independent says whether the block is certain to use no columns of queries around it.
 func (c *combiner) independent() bool {
-	if c.b.alone() {
-		return true
-	}
-	own := true
-	eachMessage(c.sel.ProtoReflect(), func(m protoMessage) {
-		ref, ok := m.Interface().(*pg.ColumnRef)
-		if !ok || ref.Fields[len(ref.Fields)-1].GetAStar() != nil && len(ref.Fields) == 1 {
-			return
-		}
-		col, known := c.a.columns[ref]
-		own = own && known && col.rte.block.below(c.b)
-	})
-	return own
+	depends, certain := c.a.dependence(c.b)
+	return certain && !depends
 }
 
 // locksTable says whether a relation that is a part by itself can be locked by its shards.
@@ -160,7 +149,7 @@ func (g *gatherer) lockTables() {
 	done := map[int]bool{}
 	for _, u := range g.tableUses {
 		if p := g.parts[u.part]; u.locks != "" && !done[u.part] {
-			p.Query = append(p.Query, Piece{Own: u.locks})
+			p.Query, p.Locks = append(p.Query, Piece{Own: u.locks}), true
 			done[u.part] = true
 		}
 	}

@@ -238,25 +238,15 @@ func (a *analysis) mergeRows(m *merging, t *Table) (Node, *Refusal) {
 
 // mergeSource makes the source of a MERGE a query, and returns its columns' names.
 func (a *analysis) mergeSource(m *merging, out *InsertSelect) ([]string, *Refusal) {
-	w := a.wanted(m.node)
-	collated := false
-	eachMessageBelow(m.SourceRelation, func(x protoMessage) {
-		_, is := x.Interface().(*pg.CollateClause)
-		collated = collated || is
-	})
-	if collated {
-		return nil, unsupported("COLLATE in the source of a MERGE whose rows have to be brought together is not supported", "Write it where the column is compared.")
-	}
-	for _, u := range a.uses {
-		for _, name := range w.columns(cmp.Or(u.table, &Table{}), u) {
-			if u.rte != m.target && u.table.Columns[u.table.Column(name)].Collated {
-				return nil, unsupported("the source of a MERGE whose rows have to be brought together has a column of the user's own collation: \""+name+"\"", "Leave the column out.")
-			}
-		}
-	}
 	g := &gatherer{a: a, target: m.target}
 	edits := g.dropSchemas(nil, m.node)
-	r, with, names, why := a.sourceText(m, w, out)
+	if s := m.SourceRelation.GetRangeSubselect(); s != nil {
+		var ok bool
+		if out.Collations, ok = g.outputCollations(a.blocks[s.Subquery.GetSelectStmt()], false); !ok {
+			return nil, unsupported("the source of a MERGE whose rows have to be brought together has values computed in a collation of the user's", "Give the columns themselves, and write COLLATE where they are compared.")
+		}
+	}
+	r, with, names, why := a.sourceText(m, a.wanted(m.node), out)
 	if why != nil {
 		return nil, why
 	}
@@ -285,7 +275,7 @@ func (a *analysis) sourceText(m *merging, w *wanted, out *InsertSelect) (r byteR
 		if !ok {
 			return r, with, nil, unsupported("the name of "+p.Table+" is not found in the statement's text", "Write it in another way.")
 		}
-		out.Own = string(p.Query.Append(nil, nil, nil, nil))
+		out.Own, out.Collations = string(p.Query.Append(nil, nil, nil, nil)), p.Collations
 		return edits[0].byteRange, [2]SQL{own("("), append(own(")"), edits[0].with...)}, p.Columns, a.planOwn(out)
 	}
 	s := m.SourceRelation.GetRangeSubselect()
@@ -373,6 +363,13 @@ func (a *analysis) mergeKeys(m *merging, t *Table, names []string, out *InsertSe
 			return no("ON has " + t.Columns[n].Name + " = a column of the source")
 		}
 		k := InsertKey{Type: t.Key.Types[i], Column: a.mergedBy(m, conjuncts(m.JoinCondition)[at], key, names)}
+		from := column{m.source, k.Column}
+		if m.source.table != nil {
+			from.n = m.source.table.Column(names[k.Column])
+		}
+		if from = from.base(); k.Column < len(out.Collations) && out.Collations[k.Column] != "" && (from.rte == nil || !from.bytewise()) {
+			return no("equal keys have the same bytes")
+		}
 		for _, w := range m.inserts {
 			v := slices.Index(insertedBy(w, t), t.Columns[n].Name)
 			if v < 0 || a.sourceColumn(m, w.Values[v], names) != k.Column {

@@ -45,9 +45,9 @@ func (c *combiner) partial(n *pg.Node) bool {
 	var final SQL
 	switch {
 	case name == "count":
-		final = own("coalesce(pg_catalog.sum(" + s.column(s.addPartial(a.span(whole))) + "),0)::pg_catalog.int8")
+		final = own("coalesce(pg_catalog.sum(" + s.column(s.addPartial(a.span(whole), "")) + "),0)::pg_catalog.int8")
 	case name == "sum" && len(f.Args) == 1:
-		i := s.addPartial(a.span(whole))
+		i := s.addPartial(a.span(whole), "")
 		final = SQL{{Own: "pg_catalog.sum(" + s.column(i) + ")"}, {Part: len(c.g.parts) + 1, Column: i + 1}}
 	case name == "avg" && len(f.Args) == 1:
 		count := ""
@@ -58,11 +58,13 @@ func (c *combiner) partial(n *pg.Node) bool {
 		default:
 			return false // a float4's sum is less exact than its average; an interval's is found out in steps
 		}
-		sum := s.addPartial(append(own("pg_catalog.sum"), args...))
-		rows := s.addPartial(append(own("pg_catalog.count"), args...))
+		sum := s.addPartial(append(own("pg_catalog.sum"), args...), "")
+		rows := s.addPartial(append(own("pg_catalog.count"), args...), "")
 		final = own("(pg_catalog.sum(" + s.column(sum) + ")/nullif(pg_catalog.sum(" + s.column(rows) + "),0)" + count + ")")
 	case repeatable[name] && len(f.Args) == 1:
-		final = own("pg_catalog." + name + "(" + s.column(s.addPartial(a.span(whole))) + ")")
+		collation, ok := a.collation(c.b, f.Args[0])
+		s.plain = s.plain && ok
+		final = own("pg_catalog." + name + "(" + s.column(s.addPartial(a.span(whole), collation)) + ")")
 	default:
 		return false
 	}
@@ -85,22 +87,16 @@ func (c *combiner) builtin(f *pg.FuncCall) string {
 }
 
 // nested looks at the arguments of an aggregate: a subquery, a column that isn't one
-// of FROM's, or an aggregate. It also notes the collations.
+// of FROM's, or an aggregate.
 func (c *combiner) nested(f *pg.FuncCall) bool {
 	bad := false
-	s := c.sources[0]
 	eachMessage(f.ProtoReflect(), func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.SubLink, *pg.SelectStmt:
 			bad = true
-		case *pg.CollateClause:
-			s.plain = false
 		case *pg.ColumnRef:
 			col, ok := c.a.columns[v]
 			bad = bad || !ok || col.rte.block != c.b || c.a.ownOIDs(v)
-			if !bad {
-				s.plain = s.plain && !col.rte.table.Columns[col.n].Collated
-			}
 		case *pg.FuncCall:
 			bad = bad || v != f && (v.Over != nil || c.a.aggregate(v) || c.a.varies(v) && !c.a.replacesClock(v.Location))
 		case *pg.TypeCast:

@@ -87,7 +87,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	}
 	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x, names: p.names,
 		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
-		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}, rows: map[*pg.ColumnRef]*rte{},
+		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}, entries: map[*pg.ColumnRef]*rte{}, rows: map[*pg.ColumnRef]*rte{},
 		targets: map[*pg.ColumnRef]*pg.ResTarget{}}
 	defer func() {
 		if r := recover(); r != nil {

@@ -315,6 +315,15 @@ func (k ControlKind) String() string {
 	}[k]
 }
 
+// collations renders those of columns that have one.
+func (r *renderer) collations(names []string) {
+	for i, c := range names {
+		if c != "" {
+			r.line("column %d collate %s", i+1, c)
+		}
+	}
+}
+
 func (r *renderer) gather(g *Gather) {
 	r.line("Gather%s%s%s", [...]string{"", ", inside a block", ", inside the transaction"}[g.Inside],
 		when(g.Declares != "", fmt.Sprintf(", cursor %q", g.Declares)), when(g.InTables, ", in tables"))
@@ -327,6 +336,7 @@ func (r *renderer) gather(g *Gather) {
 				if k := p.KeyIn; k != nil {
 					r.line("shards of part %d column %d, as %s", k.Part+1, k.Column+1, k.Type.SQLName())
 				}
+				r.collations(p.Collations)
 				if len(p.Index) > 0 {
 					r.line("index on %s", strings.Join(p.Index, ", "))
 				}
@@ -416,6 +426,7 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 				rows = append(append(rows, Piece{Own: ", "}), c...)
 			}
 		}
+		r.collations(n.Collations)
 		r.line("insert: %s", r.sql(slices.Concat(n.Head, rows, n.Fills, n.Tail)))
 		q := renderer{depth: r.depth, explained: r.explained, parts: r.parts, final: r.final}
 		if r.text != nil {

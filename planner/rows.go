@@ -30,7 +30,7 @@ func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 			// It is the client's connection that has it after the transaction.
 			g.Inside = Always
 			if slices.ContainsFunc(g.Parts, func(p Part) bool { return !p.Plain }) {
-				return nil, unsupported("a cursor WITH HOLD over rows of several shards that have arrays, or types or collations of the user's, is not supported yet",
+				return nil, unsupported("a cursor WITH HOLD over rows of several shards that have arrays, types of the user's, or values computed in a collation of the user's, is not supported yet",
 					"Fetch its rows in the transaction, or pin the tables to one key.")
 			}
 		}

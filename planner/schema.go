@@ -97,9 +97,11 @@ type Column struct {
 	// Bytewise says that text is sorted by its bytes: the collation is C.
 	Bytewise bool
 	// Scalar says that the type is PostgreSQL's own and no array, domain,
-	// composite or pseudo-type; Collated that the column has a collation other than the
-	// database's.
-	Scalar, Collated bool
+	// composite or pseudo-type.
+	Scalar bool
+	// Collation is the name, as SQL has it and with its schema, of a collation other
+	// than the database's, or "".
+	Collation string
 }
 
 // Table is a relation of the schema snapshot.

@@ -40,18 +40,23 @@ func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
 		a.notStable(name + "()")
 	case f.Over != nil:
 		a.notStable("a window function")
-	case !a.aggregate(f) || orderFree[name] && len(f.Funcname) == 1 && !a.env.Schema.functions[name].User:
-	case name == "sum" || name == "avg":
-		if len(f.Args) == 1 {
-			c, ok := a.column(f.Args[0], lvl)
-			if ok && slices.Contains(exactTypes, c.rte.table.Columns[c.n].Type) {
-				return
-			}
-		}
-		a.notStable("the order of rows in " + name + "()")
-	default:
+	case a.orderMatters(f, lvl):
 		a.notStable("the order of rows in " + name + "()")
 	}
+}
+
+// orderMatters says whether a call is an aggregate whose result may depend on the order of
+// rows.
+func (a *analysis) orderMatters(f *pg.FuncCall, lvl *level) bool {
+	name := str(f.Funcname[len(f.Funcname)-1])
+	switch {
+	case !a.aggregate(f) || orderFree[name] && len(f.Funcname) == 1 && !a.env.Schema.functions[name].User:
+		return false
+	case (name == "sum" || name == "avg") && len(f.Args) == 1:
+		c, ok := a.column(f.Args[0], lvl)
+		return !ok || !slices.Contains(exactTypes, c.rte.table.Columns[c.n].Type)
+	}
+	return true
 }
 
 // aggregateLevel notes an aggregate in a subquery that may be one of a query

@@ -455,7 +455,7 @@ func (p *piece) gives() *pg.Node {
 
 // collated says whether values of a column with a collation of its own may be used.
 func (w *wanted) collated(u use) bool {
-	return u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collated })
+	return u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collation != "" })
 }
 
 // times replaces what asks for the time of the transaction.

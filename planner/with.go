@@ -70,7 +70,7 @@ func (a *analysis) changesRows(cte *pg.CommonTableExpr, lvl *level) bool {
 	c.facts, c.unstable = f, a.unstable
 	if names, cols, ok := a.outputs(&pg.SelectStmt{TargetList: named(returning)}, inner); ok {
 		c.columns, c.inside = names, cols
-		c.plain = !slices.ContainsFunc(cols, func(x column) bool { return x.rte != nil && !x.rte.table.Columns[x.n].plain() })
+		c.plain = !slices.ContainsFunc(cols, func(x column) bool { return x.rte != nil && x.rte.table.Columns[x.n].ownType() })
 	}
 	c.forget(u.GetTargetList())
 	a.addChanged(c)
@@ -329,7 +329,7 @@ func (a *analysis) changesAlone(c *changed) (r *Refusal) {
 		case *pg.CollateClause:
 			r = nestedDML()
 		case *pg.ColumnRef: // what it is a part of may be of any type, but of its collation
-			if x, ok := a.columns[v]; ok && x.rte.table.Columns[x.n].Collated {
+			if x, ok := a.columns[v]; ok && x.rte.table.Columns[x.n].Collation != "" {
 				r = ownTypes()
 			}
 		}

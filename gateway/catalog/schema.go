@@ -35,7 +35,9 @@ const (
 	columnsSQL = `SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
 			pg_get_expr(d.adbin, d.adrelid),
 			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
-			t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typcategory <> 'A', a.attcollation NOT IN (0, 100),
+			t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typcategory <> 'A',
+			(SELECT quote_ident(s.nspname) || '.' || quote_ident(l.collname) FROM pg_collation l JOIN pg_namespace s ON s.oid = l.collnamespace
+				WHERE l.oid = a.attcollation AND l.oid <> 100),
 			coalesce((SELECT CASE l.collprovider WHEN 'b' THEN true WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
 					WHEN 'd' THEN (SELECT d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
 						FROM pg_database d WHERE d.datname = current_database()) END
@@ -321,7 +323,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Collated: isTrue(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
+			Scalar: isTrue(row[9]), Collation: string(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
 		})
 	}
 	return nil

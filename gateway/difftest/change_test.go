@@ -12,9 +12,9 @@ import (
 
 var changesFlag = flag.Int("changes", 200, "how many statements that change rows are drawn")
 
-// mostChangesRefused is the share of them that may be refused: arrays, enums, collations
-// of the user's and views over sharded tables.
-const mostChangesRefused = 0.5
+// mostChangesRefused is the share of them that may be refused: arrays, enums and reference
+// tables that others would change, for the most part.
+const mostChangesRefused = 0.35
 
 // TestChanges compares what random UPDATE, DELETE and MERGE answer and leave behind.
 func TestChanges(t *testing.T) {

@@ -41,6 +41,9 @@ func TestChange(t *testing.T) {
 	change("DELETE FROM t USING u WHERE u.tid = t.id AND u.n = 9", 500)
 	change("UPDATE ref SET n = (SELECT count(*) FROM u WHERE u.n = ref.id)", 100)
 	total("SELECT sum(n)::bigint FROM ref", 3*4500)
+	change("UPDATE ref SET v = (SELECT string_agg(v, ',') FROM (SELECT v FROM t LIMIT 3) q) WHERE id <= 10", 10)
+	total("SELECT count(DISTINCT v) FROM ref WHERE id <= 10", 3)
+	change("UPDATE t SET n = (SELECT u.id FROM u ORDER BY u.n LIMIT 1) WHERE n = 4", 2)
 	change("MERGE INTO t USING (SELECT tid + 2500 AS id, w FROM u) s ON s.id = t.id WHEN MATCHED THEN UPDATE SET v = 'merged' WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.w)", 5000)
 	total("SELECT count(*) FROM t", 4500+2500+250)
 	for _, key := range []string{"2600", "6000", "7500"} {
@@ -67,7 +70,7 @@ func TestChange(t *testing.T) {
 	for _, sql := range []string{
 		"UPDATE t SET v = 'x' FROM plain WHERE list[1] = t.id",
 		"UPDATE t SET v = (SELECT w FROM u ORDER BY random() LIMIT 1)",
-		"DELETE FROM ref WHERE v = (SELECT v FROM t LIMIT 1)",
+		"DELETE FROM ref WHERE v = (SELECT v FROM t WHERE t.n > ref.id LIMIT 1)",
 		"UPDATE ref SET v = t.v FROM t WHERE t.id = ref.id",
 		"COPY (UPDATE t SET v = 'x' FROM u WHERE u.id = 1 RETURNING t.id) TO STDOUT",
 		"MERGE INTO t USING (SELECT 1.5 AS id) s ON s.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (s.id)",
@@ -135,6 +138,14 @@ func TestExplainChange(t *testing.T) {
     shard s3: . rows?
     ->  shard s1, one of 3
           Update on t \(actual rows=. loops=1\)`,
+			"UPDATE t SET v = 0 WHERE id = (SELECT id + $1 FROM t ORDER BY v DESC LIMIT 1 FOR UPDATE)": `  part 1, home, plain: SELECT .* FROM <part 2> AS shardgate2 ORDER BY .* LIMIT 1 ?
+    shard s1: 1 row, .*
+    ->  shard s1
+          Limit.*
+(?s:.*)  part 2, shards, plain: SELECT .* LIMIT \(1\) FOR UPDATE
+    shard s1: . rows?, .*
+(?s:.*)  final, t: UPDATE t SET v = 0 WHERE id = \(SELECT \* FROM <part 1> AS shardgate\)
+`,
 			"DELETE FROM ref USING t WHERE t.v = ref.id + $1": `  final, ref, locked on all shards, home first: .*
     shard s1
     shard s2
@@ -153,6 +164,12 @@ func TestExplainChange(t *testing.T) {
 			}
 			must(t, conn, "ROLLBACK")
 		}
+	}
+	if got := lines(t, conn, modes[0], "EXPLAIN (COSTS off) DELETE FROM t WHERE id IN (SELECT id FROM t ORDER BY v LIMIT 1)"); !strings.Contains(got, "LIMIT 1\n  part 2") {
+		t.Error(got) // without a plan of the first part
+	}
+	if got := lines(t, conn, modes[0], "EXPLAIN (COSTS off, FORMAT json, VERBOSE) DELETE FROM t WHERE id IN (SELECT id FROM t ORDER BY v LIMIT 1)"); strings.Count(got, `"Node Type": "Limit"`) != 3 {
+		t.Error(got) // those of the second part
 	}
 	if got := lines(t, conn, modes[0], "EXPLAIN (COSTS off, FORMAT json) DELETE FROM t USING u WHERE u.v = t.v"); !strings.Contains(got, `"Final": {`) {
 		t.Error(got)

@@ -210,6 +210,23 @@ func TestGatherOwnLocks(t *testing.T) {
 	must(t, conn, "BEGIN", "TRUNCATE other", "CREATE TABLE made (id int)", query, "COMMIT")
 }
 
+// Rows of arrays can't be brought into the client's transaction, be there any or not.
+func TestGatherInsideArrays(t *testing.T) {
+	c := newCluster(t, 2, keyed)
+	c.serve()
+	conn := c.connect("postgres")
+	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, list int[])", "CREATE FUNCTION today() RETURNS date STABLE LANGUAGE sql AS 'SELECT CURRENT_DATE'")
+	for range 2 {
+		must(t, conn, "BEGIN")
+		_, err := conn.Exec(t.Context(), "SELECT today(), a.list FROM t a JOIN t b ON a.list = b.list", pgx.QueryExecModeSimpleProtocol)
+		if code(err) != "0A000" || !strings.Contains(err.Error(), "arrays") {
+			t.Error(err)
+		}
+		must(t, conn, "ROLLBACK", "INSERT INTO t VALUES (1, '{1}') ON CONFLICT DO NOTHING")
+	}
+	c.settled()
+}
+
 // Rows of tables that inherit from one may repeat its primary key. PostgreSQL then takes a
 // column that depends on it from any of the rows.
 func TestGatherInherited(t *testing.T) {

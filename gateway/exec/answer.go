@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/shardgate/shardgate/gateway/pool"
@@ -238,6 +239,9 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	} else if e.Position > 0 {
 		e.Position += r.Shift
 	}
+	if e.Code == wire.ReadOnlyTransaction && op.Verb != "" {
+		e.Message = lockingSelect.ReplaceAllLiteralString(e.Message, op.Verb)
+	}
 	if e.Code == wire.InsufficientPrivilege && e.Hint == "" {
 		e.Hint = op.Denied
 	}
@@ -249,6 +253,9 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	r.fail(e)
 	return failed
 }
+
+// lockingSelect is how PostgreSQL names a SELECT that locks rows, in any language.
+var lockingSelect = regexp.MustCompile(`SELECT FOR (UPDATE|NO KEY UPDATE|SHARE|KEY SHARE)`)
 
 // tag adds a CommandComplete to the merged one.
 func (r *Runner) tag(op *Op, c *pool.Conn, i int) error {

@@ -57,6 +57,7 @@ type GatheredPart struct {
 	g     *Gathering
 	index int
 	plan  *planner.Part
+	names []string // of the columns
 	types []uint32
 	rows  []byte // as in DataRow, one behind the other
 	count int64
@@ -79,7 +80,12 @@ func NewGathering(plan *planner.Gather) *Gathering {
 }
 
 // Columns is a Sink's.
-func (p *GatheredPart) Columns(_ []string, oids []uint32) { p.types = oids }
+func (p *GatheredPart) Columns(names []string, oids []uint32) {
+	if p.names = p.plan.Columns; p.names == nil {
+		p.names = names
+	}
+	p.types = oids
+}
 
 // Size is how many rows have come, and their bytes.
 func (p *GatheredPart) Size() (rows, bytes int64) { return p.count, p.bytes }
@@ -132,8 +138,11 @@ func (p *GatheredPart) outside() *wire.Error {
 	case p.plan.Changes:
 		return wire.Errorf(wire.ConfigurationLimitExceeded, "a data-modifying item of WITH over several shards returns more than %d bytes of rows", insideBytes).
 			WithHint("Return fewer rows or columns, or send the statements one by one in a transaction.")
+	case !p.g.Changes && !p.inlines():
+		return wire.Errorf(wire.FeatureNotSupported, "a query that has to be run in the client's transaction needs rows of %s with arrays, or with types of the user's, in one place", p.plan.Table).
+			WithHint("Query system and temporary relations separately, leave WITH HOLD out of a cursor, and declare functions IMMUTABLE, or STABLE outside a transaction block, if they change nothing.")
 	case !p.g.Changes:
-		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that has to be run in the client's transaction needs more than %d bytes of rows, or rows of types of the user's, in one place", insideBytes).
+		return wire.Errorf(wire.ConfigurationLimitExceeded, "a query that has to be run in the client's transaction needs more than %d bytes of rows in one place", insideBytes).
 			WithHint("Query system and temporary relations separately, leave WITH HOLD out of a cursor, and declare functions IMMUTABLE, or STABLE outside a transaction block, if they change nothing.")
 	case !p.inlines():
 		return wire.Errorf(wire.FeatureNotSupported, "rows of %s have columns of types whose values can't be brought together for a statement that changes rows", p.plan.Table).
@@ -286,10 +295,10 @@ func asLost(err error) *wire.Error {
 
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
-	if (p.g.Changes || p.plan.Changes) && !p.inlines() {
+	if p.inMemory() && !p.inlines() {
 		return p.outside() // also where there is no row
 	}
-	if p.table == "" && !p.inlines() && !p.inMemory() {
+	if p.table == "" && !p.inlines() {
 		if e := p.spill(); e != nil {
 			return e
 		}
@@ -368,7 +377,8 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 		}
 		w.Arrays = append(w.Arrays, p.arrays()...)
 	}
-	dst = append(dst, "(SELECT * FROM ROWS FROM ("...)
+	list, columns := p.collated()
+	dst = append(append(append(dst, "(SELECT "...), list...), " FROM ROWS FROM ("...)
 	for i := range p.types {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -376,13 +386,40 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 		dst = fmt.Appendf(dst, "pg_catalog.unnest($%d)", first+i)
 	}
 	dst = append(dst, ") AS _("...)
-	for i, name := range p.plan.Columns {
+	for i, name := range columns {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, planner.QuoteIdent(name)...)
 	}
 	return append(dst, "))"...)
+}
+
+// collated is a SELECT list with the part's columns and their collations, over columns of
+// these names. A column of a subquery has its collation as one of a table has it: what a
+// statement around does with both columns and COLLATE is decided as it would be by
+// PostgreSQL over the table.
+func (p *GatheredPart) collated() (list string, columns []string) {
+	if !slices.ContainsFunc(p.plan.Collations, func(c string) bool { return c != "" }) {
+		return "*", p.names
+	}
+	var items []string
+	for i, name := range p.names {
+		columns = append(columns, "c"+strconv.Itoa(i+1))
+		item := columns[i]
+		item += collate(p.plan.Collations, p.types, i)
+		items = append(items, item+" AS "+planner.QuoteIdent(name))
+	}
+	return strings.Join(items, ", "), columns
+}
+
+// collate is the COLLATE of column i, where the plan names a collation for it and its type
+// has any: text, bpchar, varchar.
+func collate(collations []string, types []uint32, i int) string {
+	if i >= len(collations) || collations[i] == "" || !slices.Contains([]uint32{25, 1042, 1043}, types[i]) {
+		return ""
+	}
+	return " COLLATE " + collations[i]
 }
 
 // AppendKeys is a planner.PartWriter's.

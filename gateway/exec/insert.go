@@ -282,6 +282,7 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 		types = append(types, arrays[t])
 		dst = fmt.Appendf(dst, "_.c%d", len(types))
 		if r.Plan.Merges {
+			dst = append(dst, collate(r.Plan.Collations, r.types, i)...)
 			dst = append(append(dst, " AS "...), planner.QuoteIdent(r.names[i])...)
 		}
 		if len(types) > 1 {

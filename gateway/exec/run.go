@@ -63,6 +63,9 @@ type Op struct {
 	Ours bool
 	// Denied is the hint to give with an error of missing rights.
 	Denied string
+	// Verb is the client's statement's if the shards lock rows for it by a SELECT of the
+	// gateway's: the error of a read-only transaction names the statement.
+	Verb string
 	// Header says that each shard's COPY output begins with a header line.
 	Header bool
 	// Copy divides incoming COPY data; nil sends it as it comes.

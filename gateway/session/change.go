@@ -18,6 +18,12 @@ func changes(node planner.Node) bool {
 	return ok && g.Target != nil
 }
 
+// writesParts says whether the parts of a statement's Gather change or lock rows.
+func writesParts(st *planner.Statement, node planner.Node) bool {
+	g, ok := node.(*planner.Gather)
+	return st.Writes && (!ok || g.Target == nil || g.Locks())
+}
+
 // targetShards are the shards that have the rows of a table that is changed.
 func (s *Session) targetShards(t *planner.Target) ([]int, error) {
 	switch {

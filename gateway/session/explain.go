@@ -264,6 +264,9 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 		if !ok {
 			return nil
 		}
+		if g.Parts[i].Later() && !x.Analyze {
+			continue // its plan depends on the rows that there are
+		}
 		p.tasks = make([]task, len(conns))
 		sql, keys := x.query([]byte(x.PlanHead), i)
 		for k, c := range conns {

@@ -154,19 +154,22 @@ func (s *Session) askPart(g *gathering, i int) error {
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
 	}
-	cols := &exec.Columns{}
-	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
-	var each func(int)
-	if g.explain != nil {
-		each = g.explain.gathered(i, conns)
+	cols, verb := &exec.Columns{}, ""
+	if g.plan.Target != nil {
+		verb = g.plan.Target.Verb
 	}
-	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Each: each, Done: func() {
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied, Verb: verb})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
+	op := exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Done: func() {
 		if e := g.Parts[i].End(); e != nil {
 			s.run.Fail(e)
 		}
-	}})
+	}}
+	if g.explain != nil {
+		op.Each = g.explain.gathered(i, conns)
+	}
+	s.run.Add(op)
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	return nil
 }
@@ -406,7 +409,7 @@ func (s *Session) gatherQuery(st *planner.Statement, node planner.Node, text []b
 	g := &gathering{client: text, clientLits: lits, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
-		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, st.Writes && !changes(node)) }
+		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, writesParts(st, node)) }
 		g.write = func(shard int) (*pool.Conn, error) { return s.join(shard, true) }
 	} else {
 		g.conn = s.acquire
@@ -508,7 +511,7 @@ func (s *Session) portalGathering(p *portal) (*gathering, *wire.Error) {
 	v.Bind, v.ASCIIOnly = bind, s.asciiOnly()
 	return &gathering{text: v.Text, lits: v.Literals, client: p.prep.text, clientLits: p.prep.lits, denied: denied(p.prep.st), prep: p.prep, bind: bind, types: p.prep.paramTypes(),
 		taints: p.prep.st.Taints, holds: p.prep.st.HoldsSession,
-		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, p.prep.st.Writes && !changes(p.node)) },
+		conn:  func(shard int) (*pool.Conn, error) { return s.connFor(shard, writesParts(p.prep.st, p.node)) },
 		write: func(shard int) (*pool.Conn, error) { return s.connFor(shard, true) }}, nil
 }
 

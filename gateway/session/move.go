@@ -94,7 +94,7 @@ func (s *Session) readMoved(m *moving) error {
 	}
 	cols := &exec.Columns{}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: moveDenied})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Verb: "UPDATE"})
 	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: m.rows})
 	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: m.rows, Rewritten: true, Denied: moveDenied,
 		Each: func(i int) { m.rows.CameFrom(conns[i].Shard.Index) }})
