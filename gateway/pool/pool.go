@@ -170,7 +170,7 @@ func (p *Pool) Get() (*Conn, error) {
 			return c, nil
 		}
 		p.mu.Unlock()
-		if !stale(c) {
+		if !c.Stale() {
 			return c, nil
 		}
 		c.Close()
@@ -388,9 +388,9 @@ func (c *Conn) Discard() {
 	c.pool.forget()
 }
 
-// stale says whether the server has closed an idle connection, or said something
+// Stale says whether the server has closed an idle connection, or said something
 // on it: both make it unfit for use.
-func stale(c *Conn) bool {
+func (c *Conn) Stale() bool {
 	nc := c.NetConn()
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn() // a server that leaves says so in a record, or closes

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -52,7 +53,7 @@ func (r *Register) Commit(parts []Participant) Outcome {
 	case 0:
 		return Outcome{}
 	case 1:
-		return commitOne(writers[0].Conn)
+		return r.commitOne(writers[0].Conn, len(readers) > 0)
 	}
 	return r.twoPhase(writers)
 }
@@ -80,16 +81,24 @@ func endReaders(parts []Participant) (failed *wire.Error) {
 	return failed
 }
 
-// commitOne commits where one shard alone has written.
-func commitOne(c *pool.Conn) Outcome {
-	res, err := c.Query("COMMIT")
+// commitOne commits where one shard alone has written. A transaction that has read on
+// others goes through the fence: who sees what it wrote must see what it has read.
+func (r *Register) commitOne(c *pool.Conn, fenced bool) Outcome {
+	sql := "COMMIT"
+	if fenced {
+		sql = r.fenceCall(c, randomHex(16)) + ";COMMIT"
+	}
+	res, err := c.Query(sql)
 	var lost *pool.Lost
 	switch {
 	case errors.As(err, &lost):
 		return Outcome{Unknown: true, Err: lost.Unresolved()}
 	case err != nil:
+		if c.Status != 'I' { // it was the fence's
+			Rollback([]*pool.Conn{c})
+		}
 		return Outcome{Err: asWire(err)}
-	case len(res.Tags) == 1 && res.Tags[0] == "ROLLBACK":
+	case !slices.Contains(res.Tags, "COMMIT"):
 		return Outcome{Err: wire.Errorf(wire.InFailedTransaction, "the transaction had failed on shard %s and was rolled back", c.Shard.Name)}
 	}
 	return Outcome{}
@@ -135,8 +144,15 @@ func Rollback(conns []*pool.Conn) {
 }
 
 // twoPhase commits on several shards.
+//
+// The fence is taken in the order of rank (see Fence), the last time together with what
+// follows: on the last of the prepared in the write that prepares it, on the decider by
+// the decision.
 func (r *Register) twoPhase(parts []Participant) Outcome {
-	decider := -1
+	slices.SortFunc(parts, func(a, b Participant) int {
+		return cmp.Compare(r.rank(a.Conn.Shard.Index), r.rank(b.Conn.Shard.Index))
+	})
+	last, decider := len(parts)-1, -1
 	for i, p := range parts {
 		if !p.Unpreparable {
 			continue
@@ -149,13 +165,11 @@ func (r *Register) twoPhase(parts []Participant) Outcome {
 		decider = i
 	}
 	if decider < 0 {
-		// The home shard if it takes part: what can't be prepared, such as NOTIFY,
-		// is run there.
-		decider = max(0, slices.IndexFunc(parts, func(p Participant) bool { return p.Conn.Shard.Index == r.home }))
+		// The home shard if it takes part: what can't be prepared, such as NOTIFY, is run there.
+		decider = last
 	}
 	d := parts[decider]
-	others := make([]Participant, 0, len(parts)-1)
-	others = append(append(others, parts[:decider]...), parts[decider+1:]...)
+	others := slices.Delete(slices.Clone(parts), decider, decider+1)
 
 	txid := randomHex(16)
 	backend := pid(d.Conn) + "." + d.Conn.BackendStart
@@ -164,12 +178,29 @@ func (r *Register) twoPhase(parts []Participant) Outcome {
 	gids := make([]string, len(others))
 	for i, p := range others {
 		gids[i] = gid{r.Cluster, d.Conn.Shard.Name, txid, p.Conn.Shard.Name, backend}.String()
-		p.Conn.SendQuery(r.fenceCall(p.Conn, gids[i]) + "; PREPARE TRANSACTION '" + gids[i] + "'")
+	}
+	prepared := make([]bool, len(others))
+	// The fence of all but the last that is fenced here, one after the other.
+	fenced := parts[:last]
+	if decider < last {
+		fenced = parts
+	}
+	for _, p := range fenced[:len(fenced)-1] {
+		if _, err := p.Conn.Query(r.fenceCall(p.Conn, txid)); err != nil {
+			r.abort(d, others, gids, prepared)
+			return Outcome{Err: asWire(err)}
+		}
+	}
+	for i, p := range others {
+		sql := "PREPARE TRANSACTION '" + gids[i] + "'"
+		if p.Conn == fenced[len(fenced)-1].Conn {
+			sql = r.fenceCall(p.Conn, txid) + ";" + sql
+		}
+		p.Conn.SendQuery(sql)
 		if err := p.Conn.Flush(); err != nil {
 			p.Conn.Fail(err)
 		}
 	}
-	prepared := make([]bool, len(others))
 	var failed *wire.Error
 	for i, p := range others {
 		if err := readPrepared(p.Conn); err != nil {

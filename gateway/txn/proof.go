@@ -24,8 +24,8 @@ func (r *Register) proof(message string) string {
 // pid is the connection's backend, to which a proof is bound.
 func pid(c *pool.Conn) string { return strconv.FormatUint(uint64(c.PID), 10) }
 
-// fenceCall takes the fence in the transaction that is prepared as name. Neither
-// a gid nor a proof holds a quote.
+// fenceCall takes the fence in the transaction of c's; name makes the proof good for
+// that one alone. Neither holds a quote.
 func (r *Register) fenceCall(c *pool.Conn, name string) string {
 	return "SELECT shardgate.fence('" + name + "', '" + r.proof("fence "+pid(c)+" "+name) + "')"
 }

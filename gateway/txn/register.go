@@ -77,8 +77,21 @@ BEGIN
 	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend, proof);
 	INSERT INTO shardgate.decisions (txid, committed, backend) VALUES (decide_commit.txid, true, decide_commit.backend);
 END $$;
+CREATE OR REPLACE FUNCTION shardgate.share_fence(wait_ms int) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF wait_ms = 0 THEN
+		LOCK TABLE shardgate.decisions IN SHARE MODE NOWAIT;
+	ELSE
+		PERFORM set_config('lock_timeout', wait_ms::text, true);
+		LOCK TABLE shardgate.decisions IN SHARE MODE;
+	END IF;
+	RETURN true;
+EXCEPTION WHEN lock_not_available THEN -- caught here, it is not in the server's log
+	RETURN false;
+END $$;
 SELECT shardgate.seal();
-REVOKE ALL ON FUNCTION shardgate.seal(), shardgate.prove(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION shardgate.seal(), shardgate.prove(text, text), shardgate.share_fence(int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shardgate.fence(text, text), shardgate.decide_commit(text, text, text) TO PUBLIC;
 GRANT USAGE ON SCHEMA shardgate TO PUBLIC;
 COMMIT;
@@ -94,6 +107,9 @@ type Register struct {
 	pools   *pool.Pools
 	home    int
 
+	// Fence keeps half a commit from those who read.
+	Fence *Fence
+
 	inFlight inFlight
 	done     doneList
 }
@@ -107,6 +123,7 @@ type Register struct {
 // that share a server are told apart.
 func Install(ctx context.Context, pools *pool.Pools, home int, name string) (*Register, error) {
 	r := &Register{pools: pools, home: home}
+	r.Fence = newFence(r)
 	order := []int{home}
 	for i := range pools.Shards {
 		if i != home {

@@ -217,7 +217,7 @@ func (f *fixture) prepare(id int, role string) (txid, backend string, decider *p
 	for i := 1; i < len(f.urls); i++ {
 		c := f.begin(i, id, role)
 		name := gid{f.register.Cluster, "s1", txid, f.pools.Shards[i].Name, backend}.String()
-		if _, err := c.Query("PREPARE TRANSACTION '" + name + "'"); err != nil {
+		if _, err := c.Query(f.register.fenceCall(c, name) + ";PREPARE TRANSACTION '" + name + "'"); err != nil {
 			f.t.Fatal(err)
 		}
 		c.Put()

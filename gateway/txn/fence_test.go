@@ -1,0 +1,148 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// snapshot reads v of the row on each shard, all in snapshots of one instant.
+func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, err error) {
+	conns := make([]*pool.Conn, len(shards))
+	for i, s := range shards {
+		if conns[i], err = f.pools.Pool(s, "postgres").Get(); err != nil {
+			return nil, err
+		}
+		defer conns[i].Put()
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	err = r.Fence.Instant(ctx, shards, func() error {
+		for _, c := range conns {
+			if c.Status != 'I' {
+				c.SendQuery("ROLLBACK")
+				c.Flush()
+				c.ReadResult()
+			}
+			c.SendQuery("BEGIN ISOLATION LEVEL REPEATABLE READ;SELECT 1")
+			c.Flush()
+		}
+		for _, c := range conns {
+			if _, err := c.ReadResult(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, c := range conns {
+		if err == nil {
+			var res *pool.Result
+			if res, err = c.Query(fmt.Sprintf("SELECT v FROM t WHERE id = %d", id)); err == nil {
+				values = append(values, res.Value(0))
+			}
+		}
+		c.Query("ROLLBACK")
+	}
+	return values, err
+}
+
+// Writers change the same row on several shards, in transactions that don't wait for
+// each other; readers must see one value on all. Without the fence they don't.
+func TestFence(t *testing.T) {
+	f := newFixture(t, 4)
+	other, err := Install(context.Background(), f.newPools(), 0, "shardgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows = 4
+	for i := range f.conns {
+		f.exec(i, fmt.Sprintf("INSERT INTO t SELECT i, 0 FROM generate_series(1, %d) i", rows))
+	}
+	var writers, readers sync.WaitGroup
+	for id := 1; id <= rows; id++ {
+		writers.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(id)))
+			r := []*Register{f.register, other}[id%2]
+			// One set of shards for each row: two to all of them.
+			shards := rnd.Perm(4)[:2+id%3]
+			for n := 1; n <= 40; n++ {
+				var parts []Participant
+				for _, s := range shards {
+					c, err := f.pools.Pool(s, "postgres").Get()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					c.Query("BEGIN")
+					if _, err := c.Query(fmt.Sprintf("UPDATE t SET v = %d WHERE id = %d", n, id)); err != nil {
+						t.Error(err)
+					}
+					parts = append(parts, Participant{Conn: c, Wrote: true, Unpreparable: s == shards[0] && n%3 == 0})
+				}
+				if out := r.Commit(parts); out.Err != nil {
+					t.Error(out.Err)
+				}
+				for _, p := range parts {
+					p.Conn.Put()
+				}
+			}
+		})
+		readers.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(id)))
+			r := []*Register{f.register, other}[(id+1)%2]
+			shards := rnd.Perm(4)[:2+id%3]
+			for range 60 {
+				got, err := f.snapshot(r, id, shards)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, v := range got {
+					if v != got[0] {
+						t.Errorf("row %d: %v", id, got)
+						return
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	readers.Wait()
+}
+
+// A transaction that stays prepared makes readers of its shards wait, and tells them
+// what they wait for; others go on, writers as well.
+func TestFenceTimeout(t *testing.T) {
+	f := newFixture(t, 3)
+	txid, _, decider := f.prepare(1, "postgres")
+	ctx, stop := context.WithTimeout(context.Background(), time.Second)
+	defer stop()
+	err := f.register.Fence.Instant(ctx, []int{0, 1, 2}, func() error { return errors.New("not reached") })
+	var we *wire.Error
+	if !errors.As(err, &we) || we.Code != wire.LockNotAvailable || we.Detail != "It waits for transaction "+txid+" on shard s2, transaction "+txid+" on shard s3." {
+		t.Fatalf("%v: %q", err, we.Detail)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if out := f.register.Commit(f.writers(2, 1, 2)); out.Err != nil {
+			t.Error(out.Err)
+		}
+	}()
+	waits, stop2 := context.WithTimeout(context.Background(), 3*time.Second)
+	defer stop2()
+	f.register.Fence.Instant(waits, []int{0, 1, 2}, func() error { return nil })
+	<-done
+	Rollback([]*pool.Conn{decider})
+	f.recover()
+	if err := f.register.Fence.Instant(context.Background(), []int{0, 1, 2}, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
