@@ -187,6 +187,11 @@ type Timeouts struct {
 	// gateway, or an earlier run, left unfinished.
 	RecoveryInterval time.Duration `yaml:"recovery_interval" default:"5s" min:"100ms" max:"1h"`
 
+	// How long a read over several shards waits for its snapshot, while
+	// transactions over several shards are being committed; then it fails with
+	// SQLSTATE 55P03.
+	Fence time.Duration `yaml:"fence" default:"30s" min:"10ms" max:"1h"`
+
 	// Pause between two looks at the home shard for a schema that was changed
 	// by someone other than this gateway.
 	SchemaPoll time.Duration `yaml:"schema_poll" default:"1s" min:"10ms" max:"1h"`

@@ -75,6 +75,12 @@ type Part struct {
 	Table string
 }
 
+// Composed says that the query reads rows of other parts, and not only values of theirs
+// that its own rows are compared with.
+func (p *Part) Composed() bool {
+	return slices.ContainsFunc(p.Query, func(q Piece) bool { return q.Part > 0 && !q.Keys })
+}
+
 // KeyIn says that a key of one column is among the values of a part's column.
 type KeyIn struct {
 	Type         shardmap.KeyType

@@ -141,12 +141,20 @@ func (s *Session) emitBind(st *step) error {
 		}
 		s.ensure(c, p.prep, false)
 	}
-	for _, c := range conns {
-		start := len(c.Out())
-		c.SetOut(appendBind(c.Out(), st.body, p.prep.shardName()))
-		s.ownParams(c, c.Out()[start:], p.prep, nil)
+	bind := func() {
+		for _, c := range conns {
+			start := len(c.Out())
+			c.SetOut(appendBind(c.Out(), st.body, p.prep.shardName()))
+			s.ownParams(c, c.Out()[start:], p.prep, nil)
+		}
+		s.addOp(exec.Op{Kind: exec.Bind, Rewritten: p.timed}, conns)
 	}
-	s.addOp(exec.Op{Kind: exec.Bind, Rewritten: p.timed}, conns)
+	if _, ok := p.node.(*planner.Scatter); ok && len(conns) > 1 && !p.prep.st.Writes && s.bindsAtOnce() {
+		err := s.bindAtOnce(conns, func() { s.emitSyncs(false) }, bind)
+		s.parsed = s.parsed[:0]
+		return err
+	}
+	bind()
 	return nil
 }
 

@@ -133,7 +133,7 @@ func (s *Session) segment(whole bool) error {
 	single := -1
 	if s.tx == nil {
 		ok := false
-		if single, ok = s.withoutBlock(whole); !ok {
+		if single, ok = s.withoutBlock(whole); !ok && s.tx == nil {
 			s.begin(false)
 		}
 	}
@@ -199,13 +199,14 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	}
 }
 
-// withoutBlock says whether a batch can do without a transaction block on the
-// shards: it is whole, and touches one shard only or reads only. single is the
-// shard, or -1 when there are several or none.
+// withoutBlock says whether a batch can do without a transaction block: it is whole,
+// and touches one shard only or reads only. single is the shard, or -1 when there are
+// several or none. One that reads on several shards is given a block of its own.
 func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 	single = -1
 	shards, clocks := 0, 0
 	writes := false
+	var scope []int // of the reads over several shards
 	for i := range s.steps {
 		st := &s.steps[i]
 		if st.err != nil {
@@ -231,6 +232,11 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 			}
 			if len(st.portal.shards) > 1 || severalRuns(st.portal.node) {
 				shards = 2
+				for _, shard := range s.readScope(st.portal.node, st.portal.shards) {
+					if !slices.Contains(scope, shard) {
+						scope = append(scope, shard)
+					}
+				}
 			} else if single < 0 || single != st.portal.shards[0] {
 				single = st.portal.shards[0]
 				shards++
@@ -248,7 +254,13 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		return -1, false
 	}
 	if shards > 1 {
-		return -1, !writes && clocks < 2
+		if writes || clocks > 1 {
+			return -1, false
+		}
+		if len(scope) > 1 && s.atomic() {
+			s.readAlone(scope)
+		}
+		return -1, true
 	}
 	return single, true
 }

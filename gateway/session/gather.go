@@ -121,13 +121,25 @@ func (s *Session) fetch(g *gathering) error {
 		defer func(shift int32) { s.run.Shift = shift }(s.run.Shift)
 		s.describeQuery(home, g)
 	}
-	for _, parts := range g.plan.Waves() {
+	if s.bindsAtOnce() && g.explain == nil && !g.plan.Changes() {
+		return s.fetchAtOnce(g)
+	}
+	return s.fetchWaves(g, g.plan.Waves())
+}
+
+// fetchWaves asks for parts, wave by wave.
+func (s *Session) fetchWaves(g *gathering, waves [][]int) error {
+	for _, parts := range waves {
 		for _, i := range parts {
-			if err := s.askPart(g, i); err != nil {
+			conns, err := s.partConns(g, i)
+			if err != nil {
+				s.syncUsed(g) // else what was sent is not answered
 				s.run.Run(false)
 				s.failGather(asError(err))
 				return nil
 			}
+			s.bindPart(g, i, conns, gatherPortal)
+			s.executePart(g, i, conns, gatherPortal)
 		}
 		s.syncUsed(g)
 		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
@@ -137,29 +149,88 @@ func (s *Session) fetch(g *gathering) error {
 	return nil
 }
 
-// askPart asks the shards for the rows of a part.
-func (s *Session) askPart(g *gathering, i int) error {
+// fetchAtOnce is fetch where the parts' portals have to be bound at one instant. None of
+// them can wait for another's values then; those that are made of others' rows alone come
+// after it.
+func (s *Session) fetchAtOnce(g *gathering) error {
+	at := make([][]*pool.Conn, len(g.plan.Parts)) // nil for those that come after
+	for i := range at {
+		if g.plan.Parts[i].Composed() {
+			continue
+		}
+		conns, err := s.partConns(g, i)
+		if err != nil {
+			s.syncUsed(g)
+			s.run.Run(false)
+			s.failGather(asError(err))
+			return nil
+		}
+		at[i] = conns
+		// Its tables are locked before the instant: others must not be waited for then.
+		sql, _ := g.query(nil, i)
+		for _, c := range conns {
+			c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
+			c.Unnamed = 0
+		}
+		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
+	}
+	portal := func(part int) string { return fmt.Sprintf("%s part %d", gatherPortal, part) }
+	if err := s.bindAtOnce(slices.Concat(at...), func() { s.syncUsed(g) }, func() {
+		for i, conns := range at {
+			if conns != nil {
+				s.bindPart(g, i, conns, portal(i))
+			}
+		}
+	}); err != nil || s.run.Failed != nil {
+		return err
+	}
+	for i, conns := range at {
+		if conns != nil {
+			s.executePart(g, i, conns, portal(i))
+		}
+	}
+	after := g.plan.Waves()
+	for w := range after {
+		after[w] = slices.DeleteFunc(after[w], func(i int) bool { return at[i] != nil })
+	}
+	s.syncUsed(g)
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	return s.fetchWaves(g, after)
+}
+
+// partConns are the connections to the shards that have rows of a part.
+func (s *Session) partConns(g *gathering, i int) ([]*pool.Conn, error) {
 	shards, err := s.partShards(g, &g.plan.Parts[i])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	conns, err := g.onAll(shards)
-	if err != nil {
-		return err
-	}
+	return g.onAll(shards)
+}
+
+// bindPart has a portal bound to a part's query.
+func (s *Session) bindPart(g *gathering, i int, conns []*pool.Conn, portal string) {
 	sql, keys := g.query(nil, i)
 	for _, c := range conns {
-		s.sendPart(c, g, sql, keys)
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		s.sendPortal(c, g, sql, keys, portal)
 	}
-	cols, verb := &exec.Columns{}, ""
+	verb := ""
 	if g.plan.Target != nil {
 		verb = g.plan.Target.Verb
 	}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true, Denied: g.denied, Verb: verb})
+}
+
+// executePart asks for the rows of a part.
+func (s *Session) executePart(g *gathering, i int, conns []*pool.Conn, portal string) {
+	for _, c := range conns {
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
+		c.SetOut(wire.AppendExecute(c.Out(), portal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))
+	}
+	cols := &exec.Columns{}
 	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
 	op := exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i], Rewritten: true, Done: func() {
 		if e := g.Parts[i].End(); e != nil {
@@ -171,7 +242,6 @@ func (s *Session) askPart(g *gathering, i int) error {
 	}
 	s.run.Add(op)
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
-	return nil
 }
 
 // describeQuery has the home shard say what is wrong with the client's query, and
@@ -259,13 +329,18 @@ func (g *gathering) query(dst []byte, part int) (sql []byte, keys *exec.PartArra
 // sendPart parses and binds a statement of the gateway's own with the client's
 // parameters, and those of keys if it isn't nil. Its result is in binary.
 func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays) {
+	s.sendPortal(c, g, sql, keys, gatherPortal)
+}
+
+// sendPortal is sendPart for a portal of some name.
+func (s *Session) sendPortal(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays, portal string) {
 	types, arrays := g.types, [][]byte(nil)
 	if keys != nil {
 		types, arrays = keys.OIDs, keys.Arrays
 	}
 	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, types)))
 	c.Unnamed = 0
-	s.sendBind(c, g, gatherPortal, arrays, []int16{wire.FormatBinary})
+	s.sendBind(c, g, portal, arrays, []int16{wire.FormatBinary})
 }
 
 // sendBind binds a portal to the unnamed statement with the client's parameters, and with arrays

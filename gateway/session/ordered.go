@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 
@@ -51,10 +52,13 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 			return s.gather(g)
 		}
 	}
-	if e := s.emitOrdered(g, plan, m, &shape); e != nil {
+	if err := s.emitOrdered(g, plan, m, &shape); errors.Is(err, errStatementFailed) {
+		s.syncUsed(g) // else what was sent is not answered
 		s.run.Run(false)
-		s.failGather(e)
+		s.failGather(s.pendingErr)
 		return nil
+	} else if err != nil || s.run.Failed != nil {
+		return err
 	}
 	s.syncUsed(g)
 	return s.run.Run(false)
@@ -159,13 +163,17 @@ func (s *Session) passing(plan *planner.Ordered) (*exec.Passing, bool) {
 
 // emitOrdered has the shards run their queries, and the rows merged. shape is the client's
 // RowDescription, to be sent before the rows; nil where it isn't wanted.
-func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, m merging, shape *[]byte) *wire.Error {
+func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, m merging, shape *[]byte) error {
 	conns, e := s.orderedConns(g, plan)
 	if e != nil {
-		return e
+		s.pendingErr = e
+		return errStatementFailed
+	}
+	cols, err := s.bindOrderedAtOnce(g, plan, m, conns, gatherPortal)
+	if err != nil || s.run.Failed != nil {
+		return err
 	}
 	pass, _ := s.passing(plan)
-	cols := s.bindOrdered(g, plan, m, conns, gatherPortal)
 	for _, c := range conns {
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
@@ -173,6 +181,29 @@ func (s *Session) emitOrdered(g *gathering, plan *planner.Ordered, m merging, sh
 	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Keys: m.keys, Pass: pass, Columns: cols, Shape: shape, HoldTag: g.hold, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	return nil
+}
+
+// bindOrderedAtOnce is bindOrdered, at one instant where that is needed.
+func (s *Session) bindOrderedAtOnce(g *gathering, plan *planner.Ordered, m merging, conns []*pool.Conn, portal string) (cols *exec.Columns, err error) {
+	if len(conns) == 1 || !s.bindsAtOnce() {
+		return s.bindOrdered(g, plan, m, conns, portal), nil
+	}
+	sql := plan.Query.Append(nil, g.text, g.lits, nil)
+	for _, c := range conns { // to lock its tables, see fetchAtOnce
+		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
+		c.Unnamed = 0
+	}
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
+	sync := func() {
+		if g.prep == nil {
+			s.syncUsed(g)
+			return
+		}
+		s.emitSyncs(false)
+		s.parsed = s.parsed[:0]
+	}
+	err = s.bindAtOnce(conns, sync, func() { cols = s.bindOrdered(g, plan, m, conns, portal) })
+	return cols, err
 }
 
 // orderedConns are the connections to the shards that have rows.
@@ -258,10 +289,7 @@ func (s *Session) executeOrdered(st *step) error {
 			return err
 		}
 	}
-	if s.pendingErr = s.emitOrdered(g, plan, m, nil); s.pendingErr != nil {
-		return errStatementFailed
-	}
-	return nil
+	return s.emitOrdered(g, plan, m, nil)
 }
 
 // executeGathered executes a portal whose keys are not the gateway's to compare.
@@ -403,7 +431,9 @@ func (s *Session) beginPortions(p *portal) (ok bool, err error) {
 	if err := s.closeMerged(m); err != nil { // what an earlier one has left open
 		return false, err
 	}
-	m.columns = s.bindOrdered(g, plan, found, conns, m.name)
+	if m.columns, err = s.bindOrderedAtOnce(g, plan, found, conns, m.name); err != nil || s.run.Failed != nil {
+		return false, err
+	}
 	p.merged = m
 	return true, s.runEmitted()
 }

@@ -180,10 +180,16 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 	if len(shards) == 1 && !st.HoldsSession && st.TempTable == "" && !st.SchemaChange && simple(node) && s.cursorOrigins(node) == nil {
 		return true, s.relay(st, shards[0], frame)
 	}
-	if st.NoTransaction || !st.Writes && !st.HoldsSession && !st.SchemaChange && st.TempTable == "" {
+	reads := !st.Writes && !st.HoldsSession && !st.SchemaChange && st.TempTable == ""
+	scope := s.readScope(node, shards)
+	switch {
+	case reads && st.Cursor == "" && len(scope) > 1 && s.atomic():
+		s.readAlone(scope)
+	case st.NoTransaction || reads:
 		return false, s.outside(st, node, shards, text, lits, frame)
+	default:
+		s.begin(false)
 	}
-	s.begin(false)
 	if err := s.inBlock(st, text, lits, true); err != nil {
 		return false, err
 	}
@@ -440,6 +446,10 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	}
 	if b, ok := node.(*planner.Broadcast); ok && b.HomeFirst && len(conns) > 1 {
 		return s.homeFirst(b, conns, text, hold)
+	}
+	if sc, ok := node.(*planner.Scatter); ok && len(conns) > 1 && !st.Writes && st.Params == 0 && s.bindsAtOnce() {
+		err := s.scatterAtOnce(sc, conns, text, hold)
+		return s.run.Tag, err
 	}
 	if sp, ok := node.(*planner.Split); ok && len(conns) > 1 {
 		s.sendSplit(sp, conns)

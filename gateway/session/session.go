@@ -9,6 +9,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -40,6 +41,8 @@ type Host struct {
 	// GatherBytes bounds the rows that a statement brings together on one shard, and to what
 	// a session may set its bound.
 	GatherBytes int64
+	// FenceTimeout bounds the waiting for a snapshot over several shards.
+	FenceTimeout time.Duration
 
 	texts textTable
 	keys  keyTable
@@ -93,9 +96,11 @@ type Session struct {
 	pendingErr *wire.Error  // why a step could not be sent
 
 	idle   atomic.Bool // between transactions, waiting for the client
-	mu     sync.Mutex  // protects active and ended
+	mu     sync.Mutex  // protects what follows
 	active []*pool.Conn
 	ended  bool // by Terminate
+	// interrupt ends the waiting for a snapshot; nil while there is none.
+	interrupt context.CancelCauseFunc
 }
 
 // New makes the session of an authenticated client. vars are the settings of its
@@ -363,6 +368,9 @@ func (s *Session) untrack(c *pool.Conn) {
 func (s *Session) Cancel() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.interrupt != nil {
+		s.interrupt(errCanceled)
+	}
 	var wg sync.WaitGroup
 	for _, c := range s.active {
 		wg.Go(func() { c.Cancel() })
@@ -377,6 +385,9 @@ func (s *Session) Terminate() {
 	defer s.mu.Unlock()
 	s.ended = true
 	s.client.Close()
+	if s.interrupt != nil {
+		s.interrupt(errTerminate)
+	}
 	for _, c := range s.active {
 		c.NetConn().SetDeadline(time.Now())
 	}
@@ -393,6 +404,23 @@ func (s *Session) acquire(shard int) (*pool.Conn, error) { return s.acquireWith(
 // acquireWith gets a connection to a shard that carries the given settings by the
 // time of the next Run.
 func (s *Session) acquireWith(shard int, vars *pool.Vars) (*pool.Conn, error) {
+	c, err := s.take(shard)
+	if err != nil {
+		return nil, err
+	}
+	if c.Vars != vars {
+		if sql := vars.Change(c.Vars); sql != "" {
+			c.SendQuery(sql)
+			s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true, Done: func() { c.Vars = vars }})
+		} else {
+			c.Vars = vars
+		}
+	}
+	return c, nil
+}
+
+// take gets a connection to a shard, with whatever settings it carries.
+func (s *Session) take(shard int) (*pool.Conn, error) {
 	if name, ok := s.unfinished[shard]; ok {
 		// What this session has committed must be there when it reads.
 		if err := s.host.Register.Finish(shard, s.role, name); err != nil {
@@ -410,14 +438,6 @@ func (s *Session) acquireWith(shard int, vars *pool.Vars) (*pool.Conn, error) {
 	} else if c.Broken {
 		s.drop(shard)
 		return nil, &pool.Lost{Shard: c.Shard.Name, Err: io.ErrUnexpectedEOF}
-	}
-	if c.Vars != vars {
-		if sql := vars.Change(c.Vars); sql != "" {
-			c.SendQuery(sql)
-			s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true, Done: func() { c.Vars = vars }})
-		} else {
-			c.Vars = vars
-		}
 	}
 	return c, nil
 }

@@ -30,11 +30,16 @@ type transaction struct {
 	// like, in order, so that a rollback to a savepoint finds on it what it
 	// finds on the others.
 	prelude []entry
-	parts   []*participant    // by shard
-	before  frozen            // the settings at BEGIN
-	schema  bool              // DDL was run
-	snap    *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
-	held    map[int]bool      // connections that the transaction made held
+	parts   []*participant // by shard
+	// open says that it has its snapshot, of one instant on all its shards: those of
+	// scope, or all if that is nil. absent are those that could not be reached then.
+	open   bool
+	scope  []int
+	absent map[int]error
+	before frozen            // the settings at BEGIN
+	schema bool              // DDL was run
+	snap   *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
+	held   map[int]bool      // connections that the transaction made held
 }
 
 // entry is one statement of the prelude.
@@ -57,6 +62,8 @@ type participant struct {
 	conn         *pool.Conn
 	wrote        bool
 	unpreparable bool
+	// idle says that nothing but the snapshot was asked for there.
+	idle bool
 }
 
 // begin starts a block. Nothing is sent yet.
@@ -69,7 +76,19 @@ func (s *Session) begin(explicit bool) {
 // go out with whatever is sent there next.
 func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
 	tx := s.tx
+	if !tx.open && s.snapshots() {
+		if err := s.openSnapshot(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.refuseSerializable(shard); err != nil {
+		return nil, err
+	}
+	if err := tx.absent[shard]; err != nil {
+		return nil, err
+	}
 	if p := tx.parts[shard]; p != nil {
+		p.idle = false
 		if p.conn.Broken {
 			return nil, &pool.Lost{Shard: p.conn.Shard.Name, Err: errors.New("the connection was lost earlier in the transaction")}
 		}
@@ -113,7 +132,7 @@ func (s *Session) commit() *wire.Error {
 	var parts []txn.Participant
 	for _, p := range tx.parts {
 		if p != nil {
-			parts = append(parts, txn.Participant{Conn: p.conn, Wrote: p.wrote, Unpreparable: p.unpreparable})
+			parts = append(parts, txn.Participant{Conn: p.conn, Wrote: p.wrote, Unpreparable: p.unpreparable, Unused: p.idle})
 		}
 	}
 	out := s.host.Register.Commit(parts)

@@ -19,6 +19,8 @@ type Participant struct {
 	// Unpreparable marks one that PostgreSQL can't prepare (temporary tables,
 	// LISTEN, NOTIFY): it has to be the decider.
 	Unpreparable bool
+	// Unused says that nothing was asked of the shard but its snapshot.
+	Unused bool
 }
 
 // Outcome of a commit.
@@ -53,7 +55,7 @@ func (r *Register) Commit(parts []Participant) Outcome {
 	case 0:
 		return Outcome{}
 	case 1:
-		return r.commitOne(writers[0].Conn, len(readers) > 0)
+		return r.commitOne(writers[0].Conn, slices.ContainsFunc(readers, func(p Participant) bool { return !p.Unused }))
 	}
 	return r.twoPhase(writers)
 }

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const bankRule = `
+tables:
+  - {name: account, key: id}
+  - {name: owner, key: name}
+`
+
+const (
+	accounts     = 24
+	startBalance = 100
+)
+
+// bank makes accounts on all shards, and a table of their owners in another group.
+func (c *cluster) bank() *pgx.Conn {
+	c.t.Helper()
+	conn := c.connect("postgres")
+	must(c.t, conn, "CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL)")
+	must(c.t, conn, "CREATE TABLE owner (name text PRIMARY KEY, account int NOT NULL)")
+	for i := range accounts {
+		must(c.t, conn, fmt.Sprintf("INSERT INTO account VALUES (%d, %d)", i, startBalance))
+		must(c.t, conn, fmt.Sprintf("INSERT INTO owner VALUES ('owner %d', %d)", i, i))
+	}
+	return conn
+}
+
+// transfers moves money from account to account until ctx is over.
+func transfers(ctx context.Context, t *testing.T, conn *pgx.Conn, seed uint64) {
+	rnd := rand.New(rand.NewPCG(7, seed))
+	for ctx.Err() == nil {
+		from, to := rnd.IntN(accounts), rnd.IntN(accounts)
+		if from > to {
+			from, to = to, from // no deadlocks
+		}
+		amount := rnd.IntN(21) - 10
+		if _, err := conn.Exec(context.Background(), fmt.Sprintf(`BEGIN;
+			UPDATE account SET balance = balance + %d WHERE id = %d; UPDATE account SET balance = balance - %d WHERE id = %d; COMMIT`, amount, from, amount, to)); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// bankReads are ways to read all balances; each gives the sum, or the balances.
+var bankReads = []string{
+	"SELECT sum(balance) FROM account",
+	"SELECT balance FROM account",
+	"SELECT balance FROM account ORDER BY id",
+	"SELECT balance FROM account WHERE id < 1000 ORDER BY balance DESC LIMIT 1000",
+	"SELECT a.balance FROM owner o JOIN account a ON a.id = o.account",
+	"SELECT a.balance FROM owner o JOIN account a ON a.id = o.account WHERE o.name LIKE 'owner%'",
+	"SELECT (SELECT a.balance FROM account a WHERE a.id = o.account) FROM owner o",
+	"WITH a AS (SELECT * FROM account) SELECT balance FROM a WHERE id IN (SELECT account FROM owner)",
+}
+
+type querier interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}
+
+func total(t *testing.T, q querier, sql string, mode pgx.QueryExecMode) int {
+	t.Helper()
+	rows, err := q.Query(context.Background(), sql, mode)
+	if err != nil {
+		t.Error(err)
+		return -1
+	}
+	balances, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Error(err)
+	}
+	sum := 0
+	for _, b := range balances {
+		sum += b
+	}
+	return sum
+}
+
+// Whoever reads all balances finds all the money, in whatever way and at whatever level,
+// while it is moved through two gateways.
+func TestAtomicReads(t *testing.T) {
+	c := newCluster(t, 4, bankRule)
+	c.serve()
+	c.bank()
+	second := *c
+	second.listen = freeAddress(t)
+	second.configure(bankRule)
+	second.serve()
+
+	ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+	defer stop()
+	var work sync.WaitGroup
+	for i := range 4 {
+		conn := []*cluster{c, &second}[i%2].connect("postgres")
+		work.Go(func() { transfers(ctx, t, conn, uint64(i)) })
+	}
+	reads := 0
+	var mu sync.Mutex
+	check := func(what, sql string, got int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		reads++
+		if got != accounts*startBalance {
+			t.Errorf("%s, %s: %d", what, sql, got)
+			stop()
+		}
+		return got == accounts*startBalance
+	}
+	for i := range 3 {
+		conn := []*cluster{c, &second}[i%2].connect("postgres")
+		work.Go(func() {
+			rnd := rand.New(rand.NewPCG(8, uint64(i)))
+			for ctx.Err() == nil {
+				sql := bankReads[rnd.IntN(len(bankReads))]
+				mode := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec}[rnd.IntN(3)]
+				switch way := rnd.IntN(4); way {
+				case 0:
+					check("alone", sql, total(t, conn, sql, mode))
+				case 1:
+					var b bytes.Buffer
+					if _, err := conn.PgConn().CopyTo(context.Background(), &b, "COPY account (balance) TO STDOUT"); err != nil {
+						t.Error(err)
+					}
+					sum := 0
+					for _, line := range strings.Fields(b.String()) {
+						n := 0
+						fmt.Sscan(line, &n)
+						sum += n
+					}
+					check("alone", "COPY", sum)
+				case 2, 3:
+					level := []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead}[way-2]
+					tx, err := conn.BeginTx(context.Background(), pgx.TxOptions{IsoLevel: level})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if rnd.IntN(2) == 0 { // begun on one shard already
+						if _, err := tx.Exec(context.Background(), fmt.Sprintf("UPDATE account SET balance = balance WHERE id = %d", 100+rnd.IntN(10))); err != nil {
+							t.Error(err)
+						}
+					}
+					for range 2 {
+						sql := bankReads[rnd.IntN(len(bankReads))]
+						if !check(string(level), sql, total(t, tx, sql, mode)) {
+							break
+						}
+					}
+					if err := tx.Commit(context.Background()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	work.Wait()
+	t.Logf("%d reads", reads)
+}

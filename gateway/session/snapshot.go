@@ -1,0 +1,242 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/shardgate/shardgate/gateway/exec"
+	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
+)
+
+// Reads over several shards see one snapshot of all of them: the shards' own snapshots
+// are taken at an instant at which no transaction over several shards is half committed
+// (txn.Fence). There are two ways.
+//
+// A transaction at REPEATABLE READ takes its snapshot once: it is opened on all shards
+// at the instant of its first statement. A statement on its own that only reads is
+// such a transaction, on its shards.
+//
+// In a transaction at READ COMMITTED, each statement takes its own: PostgreSQL takes
+// that of a query when its portal is bound, so that the portals are bound at the instant,
+// and executed after it.
+
+// isolation is the level of the transaction, in lower case.
+func (s *Session) isolation() string {
+	if s.tx.level != "" {
+		return s.tx.level
+	}
+	if level, ok := s.vars.Get("default_transaction_isolation"); ok {
+		return level
+	}
+	return "read committed"
+}
+
+// instant has the gateway take snapshots on several shards at one instant. The error
+// is for the client.
+func (s *Session) instant(shards []int, snap func() error) error {
+	ctx, stop := context.WithTimeout(context.Background(), s.host.FenceTimeout)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	s.interrupt = cancel
+	if s.ended {
+		cancel(errTerminate)
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.interrupt = nil
+		s.mu.Unlock()
+	}()
+	err := s.host.Register.Fence.Instant(ctx, shards, snap)
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate)) {
+		return wire.Errorf(wire.QueryCanceled, "canceling statement due to user request")
+	}
+	return err
+}
+
+// errCanceled says that the client has asked for the end of what it waits for.
+var errCanceled = errors.New("canceled by the client")
+
+// readAlone begins the transaction of a statement, or a batch, that only reads, on
+// several shards.
+func (s *Session) readAlone(shards []int) {
+	s.begin(false)
+	if level := s.isolation(); level == "read committed" || level == "read uncommitted" {
+		s.tx.begin, s.tx.level = "BEGIN ISOLATION LEVEL REPEATABLE READ", "repeatable read"
+	}
+	s.tx.scope = slices.Clone(shards)
+}
+
+// readScope are the shards on which a plan reads at one instant; none if it is one shard
+// alone.
+func (s *Session) readScope(node planner.Node, shards []int) []int {
+	switch node.(type) {
+	case *planner.Scatter, *planner.CopyOut:
+		if len(shards) > 1 {
+			return shards
+		}
+	case *planner.Gather, *planner.Ordered:
+		return s.snap.Active
+	}
+	return nil
+}
+
+// atomic says whether reads over several shards are to see one snapshot.
+func (s *Session) atomic() bool { return len(s.snap.Active) > 1 }
+
+// snapshots says whether the transaction has one snapshot from its first statement on.
+func (s *Session) snapshots() bool {
+	return s.atomic() && s.isolation() == "repeatable read"
+}
+
+// refuseSerializable refuses a second shard to a SERIALIZABLE transaction: each server
+// watches over what is read and written there, and nobody over the whole.
+func (s *Session) refuseSerializable(shard int) error {
+	if s.isolation() != "serializable" || s.tx.parts[shard] != nil {
+		return nil
+	}
+	if slices.ContainsFunc(s.tx.parts, func(p *participant) bool { return p != nil }) {
+		return wire.Errorf(wire.FeatureNotSupported, "a SERIALIZABLE transaction can't take in several shards").
+			WithDetail("Each server makes sure that the transactions on it are serializable; that they are over all shards, none can.").
+			WithHint("Use REPEATABLE READ, which sees one snapshot of all shards, and lock what must not change (SELECT ... FOR UPDATE).")
+	}
+	return nil
+}
+
+// openSnapshot begins the transaction on the shards that it may come to read, all at
+// one instant. A shard that can't be reached is left out: it can't take part later.
+func (s *Session) openSnapshot() error {
+	tx := s.tx
+	tx.open = true
+	shards := tx.scope
+	if shards == nil {
+		shards = s.snap.Active
+	}
+	sql := tx.begin
+	for _, e := range tx.prelude {
+		sql += ";" + e.sql
+	}
+	sql += ";SELECT 1"
+	var conns []*pool.Conn
+	var at []int
+	for _, shard := range shards {
+		c, err := s.take(shard)
+		if err != nil {
+			if tx.absent == nil {
+				tx.absent = map[int]error{}
+			}
+			tx.absent[shard] = err
+			continue
+		}
+		tx.parts[shard] = &participant{conn: c, unpreparable: s.held[shard] == c, idle: true}
+		if change := tx.before.vars.Change(c.Vars); change != "" && c.Vars != tx.before.vars {
+			if _, err := c.Query(change); err != nil {
+				return err
+			}
+		}
+		c.Vars = tx.before.vars
+		conns, at = append(conns, c), append(at, shard)
+	}
+	if len(conns) == 0 {
+		return tx.absent[shards[0]]
+	}
+	return s.instant(at, func() error {
+		for _, c := range conns {
+			c.SetDeadline(time.Now().Add(snapshotTimeout))
+			c.SendQuery(sql)
+			if err := c.Flush(); err != nil {
+				c.Fail(err)
+			}
+		}
+		var failed error
+		for _, c := range conns {
+			var err error
+			if c.Broken {
+				err = &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
+			} else {
+				_, err = c.ReadResult()
+				c.SetDeadline(time.Time{})
+			}
+			if err != nil && failed == nil {
+				failed = err
+			}
+		}
+		return failed
+	})
+}
+
+// snapshotTimeout bounds the taking of a snapshot on a shard. Others wait for it.
+const snapshotTimeout = 10 * time.Second
+
+// bindsAtOnce says whether portals on several shards have to be bound at one instant, for
+// a statement that reads in the transaction block.
+func (s *Session) bindsAtOnce() bool {
+	return s.tx != nil && !s.tx.open && s.atomic() && s.isolation() != "serializable"
+}
+
+// bindAtOnce runs what was emitted, and then what bind emits, at one instant on the
+// shards of conns. sync ends what was emitted on every connection. A failure is told to
+// the client, and in s.run.Failed; the error is one of the client's connection.
+func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
+	sync()
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	var shards []int
+	for _, c := range conns {
+		if !slices.Contains(shards, c.Shard.Index) {
+			shards = append(shards, c.Shard.Index)
+		}
+	}
+	var gone error
+	if err := s.instant(shards, func() error {
+		bind()
+		sync()
+		gone = s.run.Run(false)
+		return nil
+	}); err != nil && s.run.Failed == nil && gone == nil {
+		s.failGather(asError(err))
+	}
+	return gone
+}
+
+// scatterAtOnce runs a query of the simple protocol on several shards in the transaction
+// block.
+func (s *Session) scatterAtOnce(n *planner.Scatter, conns []*pool.Conn, text []byte, hold bool) error {
+	sync := func() {
+		for _, c := range conns {
+			c.SetOut(wire.AppendSync(c.Out()))
+			c.Ready++
+			s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+		}
+	}
+	for _, c := range conns {
+		c.SetOut(wire.AppendParse(c.Out(), "", text, nil))
+		c.Unnamed = 0
+	}
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true})
+	if err := s.bindAtOnce(conns, sync, func() {
+		for _, c := range conns {
+			c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", nil, nil, nil))
+		}
+		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true})
+	}); err != nil || s.run.Failed != nil {
+		return err
+	}
+	for _, c := range conns {
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	}
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Merge: n.Merge, HoldTag: hold})
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	sync()
+	return s.run.Run(false)
+}
