@@ -192,6 +192,11 @@ type Timeouts struct {
 	// SQLSTATE 55P03.
 	Fence time.Duration `yaml:"fence" default:"30s" min:"10ms" max:"1h"`
 
+	// How long a transaction waits for a lock before it is looked whether
+	// transactions wait for each other in a circle over several shards, like
+	// PostgreSQL's deadlock_timeout, which is for circles on one server.
+	Deadlock time.Duration `yaml:"deadlock" default:"1s" min:"50ms" max:"1h"`
+
 	// Pause between two looks at the home shard for a schema that was changed
 	// by someone other than this gateway.
 	SchemaPoll time.Duration `yaml:"schema_poll" default:"1s" min:"10ms" max:"1h"`

@@ -110,6 +110,10 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	}
 	g.work.Go(g.accept)
 	g.work.Go(g.maintain)
+	g.work.Go(func() {
+		watch := &txn.Watch{Register: register, Timeout: cfg.Timeouts.Deadlock, Waiting: g.waiting, Strike: g.strike, Log: log}
+		watch.Run(g.ctx)
+	})
 	return g, nil
 }
 
@@ -242,6 +246,7 @@ func (g *Gateway) Shutdown(ctx context.Context) {
 	}
 	g.cancel()
 	g.work.Wait()
+	g.host.Register.Fence.Close()
 	g.pools.Close()
 }
 
@@ -279,6 +284,36 @@ func (g *Gateway) terminateAll() {
 		}
 	}
 	wg.Wait()
+}
+
+// waiting lists the transactions that have waited for the shards for longer than that.
+func (g *Gateway) waiting(longer time.Duration) (out []txn.Waiter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.clients {
+		if c.session == nil {
+			continue
+		}
+		if w, ok := c.session.Waiting(longer); ok {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// strike makes a transaction the victim of a deadlock.
+func (g *Gateway) strike(w txn.Waiter, circle string) {
+	g.mu.Lock()
+	var sessions []*session.Session
+	for _, c := range g.clients {
+		if c.session != nil {
+			sessions = append(sessions, c.session)
+		}
+	}
+	g.mu.Unlock()
+	for _, s := range sessions {
+		s.Strike(w, circle)
+	}
 }
 
 // register gives a client its number and its secret for cancel requests.

@@ -229,6 +229,11 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 		c.Broken, c.Ready = true, 0
 		e.Severity, e.LocalizedSeverity = "ERROR", ""
 	}
+	if e.Code == wire.QueryCanceled && r.Canceled != nil {
+		if v := r.Canceled(); v != nil {
+			e = v
+		}
+	}
 	if op.Ours && strings.HasPrefix(e.Code, "42") && e.Code != wire.InsufficientPrivilege {
 		e = wire.Errorf(wire.FeatureNotSupported, "this form of statement is not supported over several shards yet").
 			WithDetail("Brought together on one shard, its rows give: %s.", e.Message).

@@ -123,6 +123,9 @@ type Runner struct {
 	// Nesting gives the types that have OIDs within their values.
 	Nesting func() Nesting
 
+	// Canceled gives the error in the place of a canceled statement's, or nil.
+	Canceled func() *wire.Error
+
 	// Failed is the error that the client was told in the last Run, or nil.
 	Failed *wire.Error
 	// FailedOp is the index of the operation that failed.

@@ -96,7 +96,8 @@ type Session struct {
 	pendingErr *wire.Error  // why a step could not be sent
 
 	idle   atomic.Bool // between transactions, waiting for the client
-	mu     sync.Mutex  // protects what follows
+	waits  waits
+	mu     sync.Mutex // protects what follows
 	active []*pool.Conn
 	ended  bool // by Terminate
 	// interrupt ends the waiting for a snapshot; nil while there is none.
@@ -110,6 +111,7 @@ func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *p
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
 	s.run.Client, s.run.Reported = client, reported
 	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
+	s.run.Canceled = s.waits.victim
 	s.run.Nesting = func() exec.Nesting { return s.snap.Nested }
 	s.values.Hash, s.values.HashSQL = s.hashByShard, s.hashSQLByShard
 	s.pickAny = int(id)
@@ -127,6 +129,9 @@ func (s *Session) Serve() error {
 		s.idle.Store(s.tx == nil && !s.inBatch)
 		h, err := s.await()
 		s.idle.Store(false)
+		if s.tx != nil {
+			s.waits.begin()
+		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -134,7 +139,9 @@ func (s *Session) Serve() error {
 			s.fatal(err)
 			return err
 		}
-		if err := s.message(h.Type); err != nil {
+		err = s.message(h.Type)
+		s.waits.end()
+		if err != nil {
 			if errors.Is(err, errTerminate) {
 				return nil
 			}

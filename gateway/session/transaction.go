@@ -68,6 +68,7 @@ type participant struct {
 
 // begin starts a block. Nothing is sent yet.
 func (s *Session) begin(explicit bool) {
+	s.waits.transaction()
 	s.tx = &transaction{explicit: explicit, begin: "BEGIN", parts: make([]*participant, len(s.host.Pools.Shards)),
 		before: frozen{s.vars, s.local}, clockAt: noShard}
 }
@@ -135,8 +136,11 @@ func (s *Session) commit() *wire.Error {
 			parts = append(parts, txn.Participant{Conn: p.conn, Wrote: p.wrote, Unpreparable: p.unpreparable, Unused: p.idle})
 		}
 	}
-	out := s.host.Register.Commit(parts)
+	out := s.host.Register.Commit(s.waits.txid, parts)
 	if out.Err != nil {
+		if v := s.waits.victim(); v != nil && out.Err.Code == wire.QueryCanceled {
+			out.Err = v
+		}
 		s.vars, s.local = tx.before.vars, nil
 		if out.Unknown {
 			s.host.Log.Warn("the outcome of a transaction is not known", "error", out.Err.Message)

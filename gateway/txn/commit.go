@@ -35,10 +35,13 @@ type Outcome struct {
 	Unfinished map[int]string
 }
 
-// Commit ends the transaction of the participants. Every connection is in a
-// transaction block without an outstanding answer. Afterwards each is outside a
+// NewID makes the id of a transaction.
+func NewID() string { return randomHex(16) }
+
+// Commit ends the transaction of the participants; id gives its id, which it has if
+// there are several. Every connection is in a transaction block without an outstanding answer. Afterwards each is outside a
 // transaction, or broken.
-func (r *Register) Commit(parts []Participant) Outcome {
+func (r *Register) Commit(id func() string, parts []Participant) Outcome {
 	var writers, readers []Participant
 	for _, p := range parts {
 		if p.Wrote {
@@ -57,7 +60,7 @@ func (r *Register) Commit(parts []Participant) Outcome {
 	case 1:
 		return r.commitOne(writers[0].Conn, slices.ContainsFunc(readers, func(p Participant) bool { return !p.Unused }))
 	}
-	return r.twoPhase(writers)
+	return r.twoPhase(id(), writers)
 }
 
 // endReaders commits those that only read: what was deferred to the commit can
@@ -150,7 +153,7 @@ func Rollback(conns []*pool.Conn) {
 // The fence is taken in the order of rank (see Fence), the last time together with what
 // follows: on the last of the prepared in the write that prepares it, on the decider by
 // the decision.
-func (r *Register) twoPhase(parts []Participant) Outcome {
+func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 	slices.SortFunc(parts, func(a, b Participant) int {
 		return cmp.Compare(r.rank(a.Conn.Shard.Index), r.rank(b.Conn.Shard.Index))
 	})
@@ -173,7 +176,6 @@ func (r *Register) twoPhase(parts []Participant) Outcome {
 	d := parts[decider]
 	others := slices.Delete(slices.Clone(parts), decider, decider+1)
 
-	txid := randomHex(16)
 	backend := pid(d.Conn) + "." + d.Conn.BackendStart
 	r.inFlight.add(txid)
 	defer r.inFlight.remove(txid)

@@ -86,7 +86,7 @@ func TestFence(t *testing.T) {
 					}
 					parts = append(parts, Participant{Conn: c, Wrote: true, Unpreparable: s == shards[0] && n%3 == 0})
 				}
-				if out := r.Commit(parts); out.Err != nil {
+				if out := r.Commit(NewID, parts); out.Err != nil {
 					t.Error(out.Err)
 				}
 				for _, p := range parts {
@@ -132,7 +132,7 @@ func TestFenceTimeout(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if out := f.register.Commit(f.writers(2, 1, 2)); out.Err != nil {
+		if out := f.register.Commit(NewID, f.writers(2, 1, 2)); out.Err != nil {
 			t.Error(out.Err)
 		}
 	}()

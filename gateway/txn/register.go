@@ -42,6 +42,14 @@ CREATE TABLE IF NOT EXISTS shardgate.decisions (
 	backend text NOT NULL,
 	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+CREATE UNLOGGED TABLE IF NOT EXISTS shardgate.waits (
+	txid text PRIMARY KEY,
+	gateway text NOT NULL,
+	began bigint NOT NULL,
+	since bigint NOT NULL,
+	backends text[] NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
 CREATE OR REPLACE FUNCTION shardgate.seal() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

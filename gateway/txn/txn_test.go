@@ -124,7 +124,7 @@ func (f *fixture) recover() {
 func TestCommit(t *testing.T) {
 	f := newFixture(t, 3)
 	for id, shards := range [][]int{{0}, {2}, {0, 1}, {1, 2}, {0, 1, 2}} {
-		out := f.register.Commit(f.writers(id, shards...))
+		out := f.register.Commit(NewID, f.writers(id, shards...))
 		if out.Err != nil || len(out.Unfinished) > 0 {
 			t.Fatalf("%v: %v", shards, out)
 		}
@@ -148,7 +148,7 @@ func TestCommitWithReader(t *testing.T) {
 	}
 	r.Query("BEGIN")
 	r.Query("SELECT 1")
-	if out := f.register.Commit(append(parts, Participant{Conn: r})); out.Err != nil {
+	if out := f.register.Commit(NewID, append(parts, Participant{Conn: r})); out.Err != nil {
 		t.Fatal(out.Err)
 	}
 	if r.Status != 'I' {
@@ -163,7 +163,7 @@ func TestCommitOfFailedTransaction(t *testing.T) {
 	for broken := range 3 {
 		parts := f.writers(broken, 0, 1, 2)
 		parts[broken].Conn.Query("SELECT 1/0")
-		out := f.register.Commit(parts)
+		out := f.register.Commit(NewID, parts)
 		if out.Err == nil || out.Unknown {
 			t.Fatalf("shard %d: %+v", broken, out)
 		}
@@ -183,7 +183,7 @@ func TestDeferredConstraint(t *testing.T) {
 		if _, err := parts[bad].Conn.Query(fmt.Sprintf("UPDATE t SET v = 7 WHERE id = %d", bad)); err != nil {
 			t.Fatal(err)
 		}
-		out := f.register.Commit(parts)
+		out := f.register.Commit(NewID, parts)
 		if out.Err == nil || out.Err.Code != "23505" {
 			t.Fatalf("shard %d: %+v", bad, out.Err)
 		}
@@ -196,13 +196,13 @@ func TestUnpreparable(t *testing.T) {
 	parts := f.writers(1, 0, 1, 2)
 	parts[2].Conn.Query("CREATE TEMP TABLE x (a int)")
 	parts[2].Unpreparable = true
-	if out := f.register.Commit(parts); out.Err != nil {
+	if out := f.register.Commit(NewID, parts); out.Err != nil {
 		t.Fatal(out.Err)
 	}
 	f.expect(1, 3)
 	parts = f.writers(2, 0, 1, 2)
 	parts[1].Unpreparable, parts[2].Unpreparable = true, true
-	if out := f.register.Commit(parts); out.Err == nil || out.Err.Code != wire.FeatureNotSupported {
+	if out := f.register.Commit(NewID, parts); out.Err == nil || out.Err.Code != wire.FeatureNotSupported {
 		t.Fatalf("%+v", out.Err)
 	}
 	f.expect(2, 0)
@@ -358,7 +358,7 @@ func TestOrdinaryRole(t *testing.T) {
 	for i := range 3 {
 		parts = append(parts, Participant{Conn: f.begin(i, 1, role), Wrote: true})
 	}
-	if out := f.register.Commit(parts); out.Err != nil {
+	if out := f.register.Commit(NewID, parts); out.Err != nil {
 		t.Fatal(out.Err)
 	}
 	for _, p := range parts {
