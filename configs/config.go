@@ -187,6 +187,11 @@ type Timeouts struct {
 	// gateway, or an earlier run, left unfinished.
 	RecoveryInterval time.Duration `yaml:"recovery_interval" default:"5s" min:"100ms" max:"1h"`
 
+	// How old a prepared transaction of another gateway has to be before it is
+	// finished in its place. An earlier recovery would be correct too, but abort
+	// what is going well.
+	RecoveryGrace time.Duration `yaml:"recovery_grace" default:"2s" min:"0s" max:"1h"`
+
 	// How long a read over several shards waits for its snapshot, while
 	// transactions over several shards are being committed; then it fails with
 	// SQLSTATE 55P03.

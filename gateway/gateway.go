@@ -100,7 +100,7 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	}
 	g.host.Pools, g.host.Register, g.host.Catalog = g.pools, register, cat
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	if _, err := register.Recover(ctx, recoveryGrace, log); err != nil {
+	if _, err := register.Recover(ctx, cfg.Timeouts.RecoveryGrace, log); err != nil {
 		log.Warn("some distributed transactions can't be finished yet", "error", err)
 	}
 	if g.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
@@ -194,10 +194,6 @@ func (g *Gateway) accept() {
 	}
 }
 
-// recoveryGrace is how long a prepared transaction is left to its coordinator: an
-// earlier recovery would be correct too, but abort what is going well.
-const recoveryGrace = 2 * time.Second
-
 // maintain does what has to be done from time to time. It ends with the gateway.
 func (g *Gateway) maintain() {
 	recovery := time.NewTicker(g.config.Timeouts.RecoveryInterval)
@@ -212,7 +208,7 @@ func (g *Gateway) maintain() {
 			return
 		case <-recovery.C:
 			ctx, stop := context.WithTimeout(g.ctx, time.Minute)
-			if _, err := g.host.Register.Recover(ctx, recoveryGrace, g.log); err != nil && g.ctx.Err() == nil {
+			if _, err := g.host.Register.Recover(ctx, g.config.Timeouts.RecoveryGrace, g.log); err != nil && g.ctx.Err() == nil {
 				g.log.Warn("some distributed transactions can't be finished yet", "error", err)
 			}
 			stop()

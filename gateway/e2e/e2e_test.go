@@ -27,19 +27,26 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// built builds the command once.
-var built = sync.OnceValues(func() (string, error) {
+// built builds the command once, and crashing one that can be stopped at any step of a
+// distributed transaction.
+var (
+	built    = sync.OnceValues(func() (string, error) { return build() })
+	crashing = sync.OnceValues(func() (string, error) { return build("-tags", "crashpoints") })
+)
+
+func build(flags ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "shardgate-e2e-")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "shardgate")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/shardgate/shardgate").CombinedOutput()
+	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/shardgate/shardgate")
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // cluster is a set of shards and the processes of gateways before them.
 type cluster struct {
@@ -165,7 +172,13 @@ func (c *cluster) start(ready string, args ...string) *process {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(path, args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	return c.launch(exec.Command(path, args...), ready)
+}
+
+// launch starts a process of the command.
+func (c *cluster) launch(cmd *exec.Cmd, ready string) *process {
+	c.t.Helper()
+	p := &process{cmd: cmd, log: &lockedBuffer{}, done: make(chan struct{})}
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.cmd.Start(); err != nil {

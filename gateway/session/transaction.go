@@ -104,6 +104,7 @@ func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
 	for _, e := range tx.prelude {
 		sql += ";" + e.sql
 	}
+	txn.Reach(txn.Begin, c)
 	c.SendQuery(sql)
 	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
 	tx.parts[shard] = &participant{conn: c, wrote: writes, unpreparable: s.held[shard] == c}

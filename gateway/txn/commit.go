@@ -38,9 +38,9 @@ type Outcome struct {
 // NewID makes the id of a transaction.
 func NewID() string { return randomHex(16) }
 
-// Commit ends the transaction of the participants; id gives its id, which it has if
-// there are several. Every connection is in a transaction block without an outstanding answer. Afterwards each is outside a
-// transaction, or broken.
+// Commit ends the transaction of the participants; id gives its id, which it needs if
+// several have written. Every connection is in a transaction block without an
+// outstanding answer. Afterwards each is outside a transaction, or broken.
 func (r *Register) Commit(id func() string, parts []Participant) Outcome {
 	var writers, readers []Participant
 	for _, p := range parts {
@@ -64,26 +64,35 @@ func (r *Register) Commit(id func() string, parts []Participant) Outcome {
 }
 
 // endReaders commits those that only read: what was deferred to the commit can
-// still fail there, and must fail the whole.
+// still fail there, and must fail the whole. So must a lost one, whose locks are gone.
 func endReaders(parts []Participant) (failed *wire.Error) {
 	for _, p := range parts {
-		p.Conn.SendQuery("COMMIT")
-		if err := p.Conn.Flush(); err != nil {
-			p.Conn.Fail(err)
-		}
+		Reach(CommitReader, p.Conn)
+		send(p.Conn, "COMMIT")
+		Reach(ReaderSent, p.Conn)
 	}
 	for _, p := range parts {
-		if p.Conn.Broken {
-			continue
-		}
-		if _, err := p.Conn.ReadResult(); err != nil {
-			var we *wire.Error
-			if errors.As(err, &we) && failed == nil {
-				failed = we
-			}
+		if _, err := answer(p.Conn); err != nil && failed == nil && !(p.Unused && p.Conn.Broken) {
+			failed = asWire(err)
 		}
 	}
 	return failed
+}
+
+// answer reads the answer to what was sent.
+func answer(c *pool.Conn) (*pool.Result, error) {
+	if c.Broken {
+		return nil, &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
+	}
+	return c.ReadResult()
+}
+
+// send sends a query.
+func send(c *pool.Conn, sql string) {
+	c.SendQuery(sql)
+	if err := c.Flush(); err != nil {
+		c.Fail(err)
+	}
 }
 
 // commitOne commits where one shard alone has written. A transaction that has read on
@@ -93,7 +102,10 @@ func (r *Register) commitOne(c *pool.Conn, fenced bool) Outcome {
 	if fenced {
 		sql = r.fenceCall(c, randomHex(16)) + ";COMMIT"
 	}
-	res, err := c.Query(sql)
+	Reach(CommitOne, c)
+	send(c, sql)
+	Reach(CommitOneSent, c)
+	res, err := answer(c)
 	var lost *pool.Lost
 	switch {
 	case errors.As(err, &lost):
@@ -190,7 +202,10 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 		fenced = parts
 	}
 	for _, p := range fenced[:len(fenced)-1] {
-		if _, err := p.Conn.Query(r.fenceCall(p.Conn, txid)); err != nil {
+		Reach(TakeFence, p.Conn)
+		send(p.Conn, r.fenceCall(p.Conn, txid))
+		Reach(TakeFenceSent, p.Conn)
+		if _, err := answer(p.Conn); err != nil {
 			r.abort(d, others, gids, prepared)
 			return Outcome{Err: asWire(err)}
 		}
@@ -200,10 +215,9 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 		if p.Conn == fenced[len(fenced)-1].Conn {
 			sql = r.fenceCall(p.Conn, txid) + ";" + sql
 		}
-		p.Conn.SendQuery(sql)
-		if err := p.Conn.Flush(); err != nil {
-			p.Conn.Fail(err)
-		}
+		Reach(Prepare, p.Conn)
+		send(p.Conn, sql)
+		Reach(PrepareSent, p.Conn)
 	}
 	var failed *wire.Error
 	for i, p := range others {
@@ -225,10 +239,7 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 // readPrepared reads the answer to PREPARE TRANSACTION. A failed transaction
 // answers it with ROLLBACK, and no error.
 func readPrepared(c *pool.Conn) *wire.Error {
-	if c.Broken {
-		return (&pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}).Wire()
-	}
-	res, err := c.ReadResult()
+	res, err := answer(c)
 	if isCode(err, wire.ObjectNotInPrerequisiteState) {
 		e := *asWire(err)
 		return e.WithDetail("A transaction over several shards has to be prepared on shard %s.", c.Shard.Name).
@@ -246,8 +257,10 @@ func readPrepared(c *pool.Conn) *wire.Error {
 // abort rolls back everywhere before there was a decision. What can't be reached
 // is left to recovery, which finds no decision and rolls back.
 func (r *Register) abort(d Participant, others []Participant, gids []string, prepared []bool) {
+	Reach(AbortDecider, d.Conn)
 	rollback([]Participant{d})
 	for i, p := range others {
+		Reach(Abort, p.Conn)
 		switch {
 		case p.Conn.Broken:
 		case prepared[i]:
@@ -260,7 +273,10 @@ func (r *Register) abort(d Participant, others []Participant, gids []string, pre
 
 // decide writes the decision and carries it out.
 func (r *Register) decide(d Participant, others []Participant, gids []string, txid, backend string) Outcome {
-	res, err := d.Conn.Query(r.decideCall(d.Conn, txid, backend) + "; COMMIT")
+	Reach(Prepared, d.Conn)
+	send(d.Conn, r.decideCall(d.Conn, txid, backend)+"; COMMIT")
+	Reach(DecideSent, d.Conn)
+	res, err := answer(d.Conn)
 	committed := err == nil && len(res.Tags) == 2 && res.Tags[1] == "COMMIT"
 	var lost *pool.Lost
 	if errors.As(err, &lost) {
@@ -283,17 +299,14 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 		}
 	}
 	for i, p := range others {
-		p.Conn.SendQuery(verb + planner.QuoteLiteral(gids[i]))
-		if err := p.Conn.Flush(); err != nil {
-			p.Conn.Fail(err)
-		}
+		Reach(Decided, p.Conn)
+		send(p.Conn, verb+planner.QuoteLiteral(gids[i]))
+		Reach(FinishSent, p.Conn)
 	}
 	out := Outcome{}
 	for i, p := range others {
-		if !p.Conn.Broken {
-			if _, err := p.Conn.ReadResult(); err == nil || isCode(err, wire.UndefinedObject) {
-				continue
-			}
+		if _, err := answer(p.Conn); err == nil || isCode(err, wire.UndefinedObject) {
+			continue
 		}
 		if committed {
 			if out.Unfinished == nil {
@@ -315,6 +328,7 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 		}
 		return out
 	}
+	Reach(Finished, nil)
 	if out.Unfinished == nil {
 		r.done.add(d.Conn.Shard.Index, txid)
 	}

@@ -90,6 +90,7 @@ func (r *Register) Recover(ctx context.Context, grace time.Duration, log *slog.L
 		}
 		orphans = append(orphans, list...)
 	}
+	Reach(Listed, nil)
 	for _, o := range orphans {
 		d := r.shard(o.gid.decider)
 		if d < 0 || admins[d] == nil {
@@ -97,6 +98,7 @@ func (r *Register) Recover(ctx context.Context, grace time.Duration, log *slog.L
 			continue
 		}
 		committed, err := settleOn(admins[d], o.gid.txid, o.gid.backend)
+		Reach(Settled, admins[d])
 		if err == nil {
 			err = r.finish(ctx, o, committed)
 		}
@@ -107,6 +109,7 @@ func (r *Register) Recover(ctx context.Context, grace time.Duration, log *slog.L
 		finished++
 		log.Info("finished a distributed transaction", "txid", o.gid.txid, "shard", r.pools.Shards[o.shard].Name, "committed", committed)
 	}
+	Reach(ClearDecisions, admins[r.home])
 	r.clearDone(admins)
 	if len(errs) == 0 {
 		if err := r.clearOld(admins, pending); err != nil {
@@ -159,12 +162,17 @@ func (r *Register) finish(ctx context.Context, o orphan, committed bool) error {
 		setRole = true
 	}
 	defer c.Close()
+	Reach(FinishOrphan, c)
 	if setRole {
 		if _, err := c.QueryTimeout("SET ROLE "+planner.QuoteIdent(o.owner), adminTimeout); err != nil {
 			return err
 		}
 	}
-	return finishOn(c, o.name, committed)
+	if err := finishOn(c, o.name, committed); err != nil {
+		return err
+	}
+	Reach(OrphanFinished, nil)
+	return nil
 }
 
 func finishOn(c *pool.Conn, name string, committed bool) error {
