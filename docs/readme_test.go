@@ -157,7 +157,7 @@ func checkRefusals(t *testing.T, url, readme string) {
 	const mark = "sqlstate "
 	input := "CREATE VIEW v AS SELECT * FROM orders;\nCREATE SEQUENCE s;\n"
 	for _, r := range rows {
-		input += r[1] + ";\n\\echo " + mark + ":SQLSTATE\n"
+		input += r[1] + ";\n\\echo " + mark + ":SQLSTATE\nROLLBACK;\n"
 	}
 	var got []string
 	for _, l := range lines(psql(t, url, input)) {

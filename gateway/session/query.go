@@ -379,19 +379,12 @@ func (s *Session) schemaChanged(st *planner.Statement) {
 // refuseReference refuses writes of reference tables where the copies could come
 // to differ: with a snapshot taken at another moment on each shard.
 func (s *Session) refuseReference(node planner.Node) *wire.Error {
-	if len(lockedReferences(node)) == 0 {
+	if len(lockedReferences(node)) == 0 || s.isolation() != "repeatable read" || s.atomic() || len(s.snap.Active) == 1 {
 		return nil
 	}
-	level := s.tx.level
-	if level == "" {
-		level, _ = s.vars.Get("default_transaction_isolation")
-	}
-	if level == "repeatable read" || level == "serializable" {
-		return wire.Errorf(wire.FeatureNotSupported, "a reference table can't be changed in a transaction at %s yet", strings.ToUpper(level)).
-			WithDetail("The shards' snapshots are taken at different moments, so that the copies could come to differ.").
-			WithHint("Use READ COMMITTED.")
-	}
-	return nil
+	return wire.Errorf(wire.FeatureNotSupported, "a reference table can't be changed in a transaction at REPEATABLE READ whose snapshots are the shards' own").
+		WithDetail("They are taken at different moments, so that the copies could come to differ.").
+		WithHint("Set shardgate.snapshot to atomic, or use READ COMMITTED.")
 }
 
 // firstWord is the statement's verb for an error message.
