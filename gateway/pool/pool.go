@@ -99,10 +99,14 @@ func (p *Pools) Admin(ctx context.Context, shard int) (*Conn, error) {
 	return p.Dial(ctx, shard, p.Shards[shard].Config.User)
 }
 
-// Dial opens a connection for a role that belongs to no pool. The caller closes it.
+// Dial opens a connection for a role that belongs to no pool. The caller closes it. What
+// the gateway itself does there goes on where clients are to change nothing, as on a server
+// with default_transaction_read_only.
 func (p *Pools) Dial(ctx context.Context, shard int, role string) (*Conn, error) {
 	pool := p.Pool(shard, role)
-	c, err := dial(ctx, pool.shard, pool.config)
+	cfg := pool.config.Copy()
+	cfg.RuntimeParams["default_transaction_read_only"] = "off"
+	c, err := dial(ctx, pool.shard, cfg)
 	if err != nil {
 		return nil, err
 	}

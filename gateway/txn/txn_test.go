@@ -406,3 +406,28 @@ func TestGid(t *testing.T) {
 		}
 	}
 }
+
+// Recovery goes on where clients are to change nothing.
+func TestRecoverReadOnly(t *testing.T) {
+	f := newFixture(t, 3)
+	txid, backend, decider := f.prepare(1, "postgres")
+	for _, sql := range []string{f.decideSQL(txid, backend), "COMMIT"} {
+		if _, err := decider.Query(sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decider.Put()
+	_, _, undecided := f.prepare(2, "postgres")
+	Rollback([]*pool.Conn{undecided})
+	undecided.Put()
+	for i := range f.conns {
+		var name string
+		if err := f.conns[i].QueryRow(context.Background(), "SELECT current_database()").Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		f.exec(i, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
+	}
+	f.recover()
+	f.expect(1, 3)
+	f.expect(2, 0)
+}
