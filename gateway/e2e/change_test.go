@@ -77,7 +77,6 @@ func TestChange(t *testing.T) {
 		"MERGE INTO t USING u ON u.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (u.tid)",
 		"MERGE INTO loose USING (VALUES (NULL::int)) s (id) ON s.id = loose.id WHEN NOT MATCHED THEN INSERT VALUES (s.id)",
 		"EXPLAIN MERGE INTO t USING u ON u.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (u.id)",
-		"BEGIN ISOLATION LEVEL REPEATABLE READ; DELETE FROM ref USING t WHERE t.id = ref.id",
 	} {
 		if strings.HasPrefix(sql, "COPY") {
 			if _, err := conn.PgConn().CopyTo(t.Context(), nil, sql); code(err) != "0A000" {
@@ -87,7 +86,6 @@ func TestChange(t *testing.T) {
 		}
 		fails(sql, "0A000")
 	}
-	must(t, conn, "ROLLBACK")
 	must(t, conn, "UPDATE u SET w = repeat('w', 10000)")
 	fails("UPDATE t SET v = u.w FROM u WHERE u.tid = t.id", "53400")
 	for _, sql := range []string{"DELETE FROM t USING u WHERE u.id = 1 RETURNING t.id", "INSERT INTO t (id) SELECT id + 10000 FROM u RETURNING id"} {

@@ -168,3 +168,37 @@ func TestAtomicReads(t *testing.T) {
 	work.Wait()
 	t.Logf("%d reads", reads)
 }
+
+// What a transaction at REPEATABLE READ sees does not change, whatever it has touched
+// when others commit; nor do copies of a reference table come to differ by it.
+func TestRepeatableRead(t *testing.T) {
+	c := newCluster(t, 3, bankRule+"  - {name: rate, reference: true}\n")
+	c.serve()
+	other := c.bank()
+	must(t, other, "CREATE TABLE rate (id int PRIMARY KEY, v int)", "INSERT INTO rate VALUES (1, 1), (2, 2)")
+	conn := c.connect("postgres")
+	sum := func() (n int) { return total(t, conn, "SELECT sum(balance) FROM account", pgx.QueryExecModeCacheStatement) }
+	must(t, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT balance FROM account WHERE id = 1")
+	must(t, other, "UPDATE account SET balance = balance + 1", "UPDATE rate SET v = v + 10 WHERE id = 1", "INSERT INTO rate VALUES (3, 3)")
+	if n := sum(); n != accounts*startBalance {
+		t.Errorf("%d", n)
+	}
+	must(t, conn, "UPDATE rate SET v = v + 100 WHERE id = 2", "DELETE FROM rate WHERE id = 3")
+	if _, err := conn.Exec(t.Context(), "UPDATE rate SET v = v + 100 WHERE id = 1"); code(err) != "40001" {
+		t.Error(err)
+	}
+	must(t, conn, "ROLLBACK", "BEGIN ISOLATION LEVEL REPEATABLE READ", "DELETE FROM rate WHERE v = 11", "COMMIT")
+	if n := c.sum("SELECT sum(v) FROM rate"); n != 3*5 {
+		t.Errorf("%d", n)
+	}
+	if n := sum(); n != accounts*(startBalance+1) {
+		t.Errorf("%d", n)
+	}
+	for _, sql := range []string{"SELECT sum(balance) FROM account", "UPDATE account SET balance = 0", "SELECT balance FROM account WHERE id = 1; SELECT balance FROM account WHERE id < 100"} {
+		if _, err := conn.Exec(t.Context(), "BEGIN ISOLATION LEVEL SERIALIZABLE; "+sql); code(err) != "0A000" {
+			t.Errorf("%s: %v", sql, err)
+		}
+		must(t, conn, "ROLLBACK")
+	}
+	must(t, conn, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE account SET balance = 0 WHERE id = 1; COMMIT")
+}
