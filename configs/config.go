@@ -194,7 +194,7 @@ type Timeouts struct {
 
 	// How long a read over several shards waits for its snapshot, while
 	// transactions over several shards are being committed; then it fails with
-	// SQLSTATE 55P03.
+	// SQLSTATE 55P03. A session may set its own, shardgate.fence_timeout.
 	Fence time.Duration `yaml:"fence" default:"30s" min:"10ms" max:"1h"`
 
 	// How long a transaction waits for a lock before it is looked whether

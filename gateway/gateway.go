@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	for _, u := range cfg.Auth.Users {
 		passwords[u.Name] = string(u.Password)
 	}
-	g.host = &session.Host{Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements, GatherBytes: int64(cfg.Limits.GatherBytes)}
+	g.host = &session.Host{Home: home, Log: log, MaxPrepared: cfg.Limits.PreparedStatements, GatherBytes: int64(cfg.Limits.GatherBytes), FenceTimeout: cfg.Timeouts.Fence}
 	for _, s := range shards {
 		maps.Copy(s.Config.RuntimeParams, g.host.DefaultSettings())
 	}

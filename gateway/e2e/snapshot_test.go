@@ -177,7 +177,9 @@ func TestRepeatableRead(t *testing.T) {
 	other := c.bank()
 	must(t, other, "CREATE TABLE rate (id int PRIMARY KEY, v int)", "INSERT INTO rate VALUES (1, 1), (2, 2)")
 	conn := c.connect("postgres")
-	sum := func() (n int) { return total(t, conn, "SELECT sum(balance) FROM account", pgx.QueryExecModeCacheStatement) }
+	sum := func() (n int) {
+		return total(t, conn, "SELECT sum(balance) FROM account", pgx.QueryExecModeCacheStatement)
+	}
 	must(t, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT balance FROM account WHERE id = 1")
 	must(t, other, "UPDATE account SET balance = balance + 1", "UPDATE rate SET v = v + 10 WHERE id = 1", "INSERT INTO rate VALUES (3, 3)")
 	if n := sum(); n != accounts*startBalance {

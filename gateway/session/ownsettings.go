@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shardgate/shardgate/planner"
 	"github.com/shardgate/shardgate/wire"
@@ -17,6 +18,13 @@ import (
 // gatherLimit bounds the rows that a statement brings together, in bytes. The
 // configuration's limit is its default, and the most that it can be set to.
 const gatherLimit = "shardgate.gather_limit"
+
+// snapshotMode says whether reads over several shards see one snapshot of them: atomic, or
+// shard, each shard's own.
+const snapshotMode = "shardgate.snapshot"
+
+// fenceTimeout bounds the waiting for such a snapshot.
+const fenceTimeout = "shardgate.fence_timeout"
 
 // minGatherLimit is the least, as in the configuration.
 const minGatherLimit = 64 << 10
@@ -31,9 +39,9 @@ type ownSetting struct {
 
 var ownSettings = map[string]ownSetting{
 	gatherLimit: {
-		initial: func(h *Host) string { return showBytes(h.GatherBytes) },
+		initial: func(h *Host) string { return byteUnits.show(h.GatherBytes) },
 		read: func(h *Host, name, value string) (string, *wire.Error) {
-			n, e := readBytes(name, value)
+			n, e := byteUnits.read(name, value)
 			switch {
 			case e != nil:
 				return "", e
@@ -41,10 +49,36 @@ var ownSettings = map[string]ownSetting{
 				return "", wire.Errorf(wire.InvalidParameterValue, "%d B is outside the valid range for parameter \"%s\" (%d .. %d)", n, name, minGatherLimit, h.GatherBytes).
 					WithHint("limits.gather_bytes in the gateway's configuration is the most.")
 			}
-			return showBytes(n), nil
+			return byteUnits.show(n), nil
+		},
+	},
+	snapshotMode: {
+		initial: func(*Host) string { return "atomic" },
+		read: func(_ *Host, name, value string) (string, *wire.Error) {
+			v := strings.ToLower(value)
+			if v != "atomic" && v != "shard" {
+				return "", wire.Errorf(wire.InvalidParameterValue, "invalid value for parameter \"%s\": \"%s\"", name, value).
+					WithHint("Available values: atomic, shard.")
+			}
+			return v, nil
+		},
+	},
+	fenceTimeout: {
+		initial: func(h *Host) string { return timeUnits.show(h.FenceTimeout.Milliseconds()) },
+		read: func(_ *Host, name, value string) (string, *wire.Error) {
+			n, e := timeUnits.read(name, value)
+			switch {
+			case e != nil:
+				return "", e
+			case n < 1 || n > maxFenceTimeout:
+				return "", wire.Errorf(wire.InvalidParameterValue, "%d ms is outside the valid range for parameter \"%s\" (%d .. %d)", n, name, 1, maxFenceTimeout)
+			}
+			return timeUnits.show(n), nil
 		},
 	},
 }
+
+const maxFenceTimeout = 24 * 60 * 60 * 1000
 
 // DefaultSettings are the values of the gateway's own settings that every connection to a
 // shard has to begin with.
@@ -99,24 +133,40 @@ func (s *Session) ownSetting(name string) string {
 
 // gatherBytes is how many bytes of rows a statement may bring together.
 func (s *Session) gatherBytes() int64 {
-	n, e := readBytes(gatherLimit, s.ownSetting(gatherLimit))
+	n, e := byteUnits.read(gatherLimit, s.ownSetting(gatherLimit))
 	if e != nil {
 		return s.host.GatherBytes
 	}
 	return n
 }
 
-// byteUnits are PostgreSQL's units of sizes, the largest first.
-var byteUnits = []struct {
-	name  string
-	bytes int64
-}{{"TB", 1 << 40}, {"GB", 1 << 30}, {"MB", 1 << 20}, {"kB", 1 << 10}, {"B", 1}}
+// fenceWait is how long a snapshot over several shards may be waited for.
+func (s *Session) fenceWait() time.Duration {
+	n, e := timeUnits.read(fenceTimeout, s.ownSetting(fenceTimeout))
+	if e != nil {
+		return s.host.FenceTimeout
+	}
+	return time.Duration(n) * time.Millisecond
+}
 
-// showBytes writes a size as PostgreSQL does: in the largest unit that gives a whole number.
-func showBytes(n int64) string {
-	for _, u := range byteUnits {
-		if n%u.bytes == 0 {
-			return strconv.FormatInt(n/u.bytes, 10) + u.name
+// units are those of a setting, the largest first; sizes are in the base unit, which is the
+// last that is 1.
+type units []struct {
+	name string
+	size float64
+}
+
+// byteUnits and timeUnits are PostgreSQL's.
+var (
+	byteUnits = units{{"TB", 1 << 40}, {"GB", 1 << 30}, {"MB", 1 << 20}, {"kB", 1 << 10}, {"B", 1}}
+	timeUnits = units{{"d", 24 * 60 * 60 * 1000}, {"h", 60 * 60 * 1000}, {"min", 60 * 1000}, {"s", 1000}, {"ms", 1}, {"us", 1.0 / 1000}}
+)
+
+// show writes a value as PostgreSQL does: in the largest unit that gives a whole number.
+func (us units) show(n int64) string {
+	for _, u := range us {
+		if u.size >= 1 && n%int64(u.size) == 0 {
+			return strconv.FormatInt(n/int64(u.size), 10) + u.name
 		}
 	}
 	return ""
@@ -124,21 +174,23 @@ func showBytes(n int64) string {
 
 var sizeText = regexp.MustCompile(`^\s*([+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?))\s*(.*?)\s*$`)
 
-// readBytes reads a size as parse_int in PostgreSQL's guc.c reads one whose unit is the byte.
-func readBytes(name, value string) (int64, *wire.Error) {
+// read reads a value as parse_int in PostgreSQL's guc.c reads one with these units.
+func (us units) read(name, value string) (int64, *wire.Error) {
 	invalid := wire.Errorf(wire.InvalidParameterValue, "invalid value for parameter \"%s\": \"%s\"", name, value)
 	m := sizeText.FindStringSubmatch(value)
 	if m == nil {
 		return 0, invalid
 	}
-	unit := int64(0)
-	for _, u := range byteUnits {
-		if m[2] == u.name || m[2] == "" {
-			unit = u.bytes // of none, the last one
+	unit, names := 0.0, ""
+	for i := len(us) - 1; i >= 0; i-- {
+		u := us[i]
+		if m[2] == u.name || m[2] == "" && u.size == 1 {
+			unit = u.size
 		}
+		names += choose(i == 0, ", and ", choose(names == "", "", ", ")) + `"` + u.name + `"`
 	}
 	if unit == 0 {
-		return 0, invalid.WithHint("Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".")
+		return 0, invalid.WithHint("Valid units for this parameter are %s.", names)
 	}
 	var size float64
 	if n, err := strconv.ParseInt(m[1], 0, 64); err == nil {
@@ -146,7 +198,7 @@ func readBytes(name, value string) (int64, *wire.Error) {
 	} else if size, err = strconv.ParseFloat(strings.ToLower(m[1]), 64); err != nil {
 		return 0, invalid.WithHint("Value exceeds integer range.")
 	}
-	if size *= float64(unit); math.Abs(size) >= math.MaxInt64 {
+	if size *= unit; math.Abs(size) >= math.MaxInt64 {
 		return 0, invalid.WithHint("Value exceeds integer range.")
 	}
 	return int64(math.RoundToEven(size)), nil

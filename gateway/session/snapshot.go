@@ -38,7 +38,7 @@ func (s *Session) isolation() string {
 // instant has the gateway take snapshots on several shards at one instant. The error
 // is for the client.
 func (s *Session) instant(shards []int, snap func() error) error {
-	ctx, stop := context.WithTimeout(context.Background(), s.host.FenceTimeout)
+	ctx, stop := context.WithTimeout(context.Background(), s.fenceWait())
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -88,7 +88,9 @@ func (s *Session) readScope(node planner.Node, shards []int) []int {
 }
 
 // atomic says whether reads over several shards are to see one snapshot.
-func (s *Session) atomic() bool { return len(s.snap.Active) > 1 }
+func (s *Session) atomic() bool {
+	return len(s.snap.Active) > 1 && s.ownSetting(snapshotMode) != "shard"
+}
 
 // snapshots says whether the transaction has one snapshot from its first statement on.
 func (s *Session) snapshots() bool {

@@ -347,7 +347,7 @@ func (f *Fence) timeout(shards []int) *wire.Error {
 		}
 	}
 	e := wire.Errorf(wire.LockNotAvailable, "canceling statement due to fence timeout: transactions over several shards are yet to be finished").
-		WithHint("Try again. SHOW shardgate.in_doubt tells of transactions that wait for a shard; shardgate.fence_timeout is how long a snapshot over several shards waits.")
+		WithHint("Try again, or set shardgate.fence_timeout, which is how long a snapshot over several shards waits. If it goes on, see whether all shards are up.")
 	if len(waits) > 0 {
 		e = e.WithDetail("It waits for %s.", strings.Join(waits, ", "))
 	}
