@@ -12,6 +12,8 @@ type Statement struct {
 	// Writes says that rows may be changed, so that a transaction which ran it
 	// on several shards needs two-phase commit.
 	Writes bool
+	// Rowless says that it is about no rows of any table: SHOW, or SELECT without FROM.
+	Rowless bool
 	// Returning says that it is a change of rows with a RETURNING.
 	Returning bool
 	// SchemaChange says that the schema snapshot is out of date afterwards.

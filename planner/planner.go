@@ -110,6 +110,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st = a.statement(p.tree.Stmts[0].Stmt)
 	st.Params = a.params
 	st.Writes = st.Writes || a.writes
+	st.Rowless = a.stmt.GetVariableShowStmt() != nil || a.stmt.GetSelectStmt() != nil && a.seen == 0 && a.opaque == "" && !st.Writes
 	st.Taints = st.Taints || a.taints
 	st.HoldsSession = st.HoldsSession || a.hold
 	st.NeedsParamTypes = a.uncertain

@@ -202,5 +202,12 @@ func TestRepeatableRead(t *testing.T) {
 		}
 		must(t, conn, "ROLLBACK")
 	}
+	must(t, conn, "BEGIN ISOLATION LEVEL SERIALIZABLE", "SHOW transaction_isolation", "SELECT now()", "SET LOCAL work_mem = '1MB'")
+	for range 2 { // prepared on a shard that isn't the row's, maybe
+		if n := total(t, conn, "SELECT balance FROM account WHERE id = 3", pgx.QueryExecModeCacheStatement); n != startBalance+1 {
+			t.Errorf("%d", n)
+		}
+	}
+	must(t, conn, "COMMIT")
 	must(t, conn, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE account SET balance = 0 WHERE id = 1; COMMIT")
 }

@@ -88,7 +88,7 @@ func (s *Session) timedText(st *planner.Statement, text []byte, lits []sqltext.L
 			WithHint("Read the time by a statement of its own, and pass it as a parameter."))
 		return nil, nil
 	}
-	at, err := s.readTime(shard, func(shard int) (*pool.Conn, error) { return s.join(shard, false) })
+	at, err := s.readTime(shard, s.enter)
 	if err != nil || s.run.Failed != nil {
 		return nil, err
 	}

@@ -139,6 +139,9 @@ func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, e
 		s.useInBatch(c)
 		return c, nil
 	}
+	if p.prep.st.Rowless {
+		return s.connToDescribe(shard)
+	}
 	return s.connFor(shard, p.prep.st.Writes && !readOnly)
 }
 

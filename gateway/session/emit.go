@@ -49,7 +49,7 @@ func (s *Session) emitOn(shard int, st *step, f func(*pool.Conn)) error {
 		s.useInBatch(c)
 	} else {
 		var err error
-		if c, err = s.connFor(shard, false); err != nil {
+		if c, err = s.connToDescribe(shard); err != nil {
 			s.pendingErr = asError(err)
 			return errStatementFailed
 		}
@@ -207,7 +207,7 @@ func (s *Session) describeColumns(i int) {
 			return
 		}
 	}
-	c, err := s.connFor(p.shards[0], false)
+	c, err := s.connToDescribe(p.shards[0])
 	if err != nil {
 		return // the next step meets it
 	}

@@ -316,12 +316,28 @@ func (s *Session) nothingBound() bool {
 // the batch's own.
 func (s *Session) connFor(shard int, writes bool) (*pool.Conn, error) {
 	if s.tx != nil {
-		c, err := s.join(shard, writes)
-		if err == nil {
-			s.useInBatch(c)
-		}
-		return c, err
+		return s.inBatchOf(s.join(shard, writes))
 	}
+	return s.connOutside(shard)
+}
+
+// connToDescribe is connFor for what is about no rows.
+func (s *Session) connToDescribe(shard int) (*pool.Conn, error) {
+	if s.tx != nil {
+		return s.inBatchOf(s.enter(shard))
+	}
+	return s.connOutside(shard)
+}
+
+func (s *Session) inBatchOf(c *pool.Conn, err error) (*pool.Conn, error) {
+	if err == nil {
+		s.useInBatch(c)
+	}
+	return c, err
+}
+
+// connOutside gets the batch's own connection to a shard.
+func (s *Session) connOutside(shard int) (*pool.Conn, error) {
 	for _, c := range s.batchConns {
 		if c.Shard.Index == shard {
 			return c, nil

@@ -425,7 +425,7 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		conns, shards = append(conns, c), nil
 	}
 	for _, shard := range shards {
-		c, err := s.join(shard, st.Writes)
+		c, err := s.joinFor(st, shard, st.Writes)
 		if err != nil {
 			s.run.Run(false)
 			s.tell(asError(err))

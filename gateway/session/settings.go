@@ -172,7 +172,7 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 		conns = s.participants()
 	}
 	if len(conns) == 0 && !(c.Name == "transaction" && tx.explicit) {
-		conn, err := s.join(s.host.Home, false)
+		conn, err := s.enter(s.host.Home)
 		if err != nil {
 			s.tell(asError(err))
 			return errStatementFailed

@@ -100,10 +100,10 @@ func (s *Session) snapshots() bool {
 // refuseSerializable refuses a second shard to a SERIALIZABLE transaction: each server
 // watches over what is read and written there, and nobody over the whole.
 func (s *Session) refuseSerializable(shard int) error {
-	if s.isolation() != "serializable" || s.tx.parts[shard] != nil {
+	if s.isolation() != "serializable" {
 		return nil
 	}
-	if slices.ContainsFunc(s.tx.parts, func(p *participant) bool { return p != nil }) {
+	if slices.ContainsFunc(s.tx.parts, func(p *participant) bool { return p != nil && !p.idle && p.conn.Shard.Index != shard }) {
 		return wire.Errorf(wire.FeatureNotSupported, "a SERIALIZABLE transaction can't take in several shards").
 			WithDetail("Each server makes sure that the transactions on it are serializable; that they are over all shards, none can.").
 			WithHint("Use REPEATABLE READ, which sees one snapshot of all shards, and lock what must not change (SELECT ... FOR UPDATE).")

@@ -62,7 +62,7 @@ type participant struct {
 	conn         *pool.Conn
 	wrote        bool
 	unpreparable bool
-	// idle says that nothing but the snapshot was asked for there.
+	// idle says that no rows were asked for there.
 	idle bool
 }
 
@@ -73,27 +73,44 @@ func (s *Session) begin(explicit bool) {
 		before: frozen{s.vars, s.local}, clockAt: noShard}
 }
 
-// join makes a shard take part and returns its connection. BEGIN and the prelude
-// go out with whatever is sent there next.
+// join makes a shard take part, with rows that are read or written there, and returns its
+// connection.
 func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
+	if err := s.refuseSerializable(shard); err != nil {
+		return nil, err
+	}
+	c, err := s.enter(shard)
+	if err == nil {
+		p := s.tx.parts[shard]
+		p.idle, p.wrote = false, p.wrote || writes
+	}
+	return c, err
+}
+
+// joinFor is join for a statement, which may be about no rows.
+func (s *Session) joinFor(st *planner.Statement, shard int, writes bool) (*pool.Conn, error) {
+	if st.Rowless {
+		return s.enter(shard)
+	}
+	return s.join(shard, writes)
+}
+
+// enter gets a shard's connection, in the transaction, for what is about no rows. BEGIN and
+// the prelude go out with whatever is sent there next.
+func (s *Session) enter(shard int) (*pool.Conn, error) {
 	tx := s.tx
 	if !tx.open && s.snapshots() {
 		if err := s.openSnapshot(); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.refuseSerializable(shard); err != nil {
-		return nil, err
-	}
 	if err := tx.absent[shard]; err != nil {
 		return nil, err
 	}
 	if p := tx.parts[shard]; p != nil {
-		p.idle = false
 		if p.conn.Broken {
 			return nil, &pool.Lost{Shard: p.conn.Shard.Name, Err: errors.New("the connection was lost earlier in the transaction")}
 		}
-		p.wrote = p.wrote || writes
 		return p.conn, nil
 	}
 	c, err := s.acquireWith(shard, tx.before.vars)
@@ -107,7 +124,7 @@ func (s *Session) join(shard int, writes bool) (*pool.Conn, error) {
 	txn.Reach(txn.Begin, c)
 	c.SendQuery(sql)
 	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
-	tx.parts[shard] = &participant{conn: c, wrote: writes, unpreparable: s.held[shard] == c}
+	tx.parts[shard] = &participant{conn: c, unpreparable: s.held[shard] == c, idle: true}
 	return c, nil
 }
 
@@ -481,7 +498,7 @@ func (s *Session) constraints(c *planner.Control, text string) error {
 	}
 	if len(s.participants()) == 0 {
 		// A shard has to say whether there are such constraints.
-		if _, err := s.join(s.host.Home, false); err != nil {
+		if _, err := s.enter(s.host.Home); err != nil {
 			s.tell(asError(err))
 			return errStatementFailed
 		}
