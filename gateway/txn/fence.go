@@ -36,6 +36,7 @@ type Fence struct {
 	current  *hold // the latest that others may join
 	idle     map[int][]*pool.Conn
 	closed   bool
+	slots    chan struct{} // one for each hold that has connections
 }
 
 const (
@@ -51,8 +52,9 @@ const (
 	// one that is stopped must not stop the writers. A hold that was lost so is
 	// noticed at its end, and taken again.
 	holdLimit = 5 * time.Second
-	// idleLockers is how many connections a shard are kept for the next holds.
-	idleLockers = 4
+	// maxHolds is how many holds there are at a time, each with a connection to each of
+	// its shards. Readers that come while all are in use wait together for the next.
+	maxHolds = 4
 )
 
 // hold is the lock on some shards, held for one or more readers.
@@ -65,9 +67,12 @@ type hold struct {
 	conns  []*pool.Conn // as shards
 	until  time.Time    // readers may join
 	users  int          // under Fence.mu; at 0 it is over
+	slot   bool         // it has one
 }
 
-func newFence(r *Register) *Fence { return &Fence{register: r, idle: map[int][]*pool.Conn{}} }
+func newFence(r *Register) *Fence {
+	return &Fence{register: r, idle: map[int][]*pool.Conn{}, slots: make(chan struct{}, maxHolds)}
+}
 
 // rank orders the shards for those who take the fence on several: by their index, but
 // the home shard last. The last writer is the decider, which takes the fence with its
@@ -81,23 +86,18 @@ func (r *Register) rank(shard int) int {
 
 // Instant runs snap while no transaction over several shards is half committed on the
 // given ones, and waits for that until ctx is over. snap takes the snapshots, quickly,
-// and waits for nobody; it may be run again, when the fence was lost meanwhile. An error
-// of snap's is returned as it is.
+// and waits for nobody. They are not to be used if there is an error: an error of snap's
+// is returned as it is, and another if the fence was lost meanwhile.
 func (f *Fence) Instant(ctx context.Context, shards []int, snap func() error) error {
-	for {
-		h, err := f.join(ctx, shards)
-		if err != nil {
-			return err
-		}
-		err = snap()
-		lost := f.leave(h)
-		if err != nil || lost == nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return lost
-		}
+	h, err := f.join(ctx, shards)
+	if err != nil {
+		return err
 	}
+	err = snap()
+	if lost := f.leave(h); err == nil && lost != nil {
+		return lost
+	}
+	return err
 }
 
 // join waits until the lock is held on the shards.
@@ -175,6 +175,12 @@ func (f *Fence) leave(h *hold) *wire.Error {
 // take takes the lock on the hold's shards.
 func (f *Fence) take(ctx context.Context, h *hold) {
 	defer close(h.ready)
+	select {
+	case f.slots <- struct{}{}:
+		h.slot = true
+	case <-ctx.Done():
+		return
+	}
 	for _, s := range h.shards {
 		c, err := f.locker(ctx, s)
 		if err != nil {
@@ -278,17 +284,20 @@ func (h *hold) rollback() bool {
 // release gives the lock back at the end of a hold.
 func (f *Fence) release(h *hold) {
 	if !h.rollback() && h.err == nil {
-		h.err = wire.Errorf(wire.ConnectionFailure, "the fence of a snapshot over several shards was lost").
+		h.err = wire.Errorf(wire.SerializationFailure, "the fence of a snapshot over several shards was lost while it was taken").
 			WithHint("Begin the transaction again. If it goes on, see whether the shards' servers are up.")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, c := range h.conns {
-		if s := h.shards[i]; c.Broken || c.Status != 'I' || f.closed || len(f.idle[s]) >= idleLockers {
+		if c.Broken || c.Status != 'I' || f.closed {
 			c.Close()
 		} else {
-			f.idle[s] = append(f.idle[s], c)
+			f.idle[h.shards[i]] = append(f.idle[h.shards[i]], c)
 		}
+	}
+	if h.slot {
+		<-f.slots
 	}
 }
 

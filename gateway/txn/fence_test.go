@@ -26,11 +26,6 @@ func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, 
 	defer stop()
 	err = r.Fence.Instant(ctx, shards, func() error {
 		for _, c := range conns {
-			if c.Status != 'I' {
-				c.SendQuery("ROLLBACK")
-				c.Flush()
-				c.ReadResult()
-			}
 			c.SendQuery("BEGIN ISOLATION LEVEL REPEATABLE READ;SELECT 1")
 			c.Flush()
 		}
@@ -144,5 +139,44 @@ func TestFenceTimeout(t *testing.T) {
 	f.recover()
 	if err := f.register.Fence.Instant(context.Background(), []int{0, 1, 2}, func() error { return nil }); err != nil {
 		t.Error(err)
+	}
+}
+
+// A snapshot is not used if the lock was lost while it was taken.
+func TestFenceLost(t *testing.T) {
+	f := newFixture(t, 2)
+	err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error {
+		f.exec(1, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'shardgate.decisions'::regclass AND mode = 'ShareLock'")
+		return nil
+	})
+	if !isCode(err, wire.SerializationFailure) {
+		t.Errorf("%v", err)
+	}
+	if err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// A hundred readers at once take few connections.
+func TestFenceCrowd(t *testing.T) {
+	f := newFixture(t, 2)
+	var readers sync.WaitGroup
+	most := 0
+	for range 100 {
+		readers.Go(func() {
+			if err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error {
+				time.Sleep(5 * time.Millisecond)
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 5 {
+		most = max(most, f.count(1, "SELECT count(*) FROM pg_locks WHERE relation = 'shardgate.decisions'::regclass AND mode = 'ShareLock'"))
+	}
+	readers.Wait()
+	if most > maxHolds {
+		t.Errorf("%d connections hold the fence", most)
 	}
 }
