@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"io"
 	"testing"
 	"time"
 
@@ -34,8 +33,8 @@ func inOrder(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
-// largeOrdered gives some 100 MB in order.
-const largeOrdered = "SELECT id, repeat(v, 50) FROM wide ORDER BY id"
+// largeOrdered gives some 200 MB in order: more than the sockets' buffers can take.
+const largeOrdered = "SELECT id, repeat(v, 100) FROM wide ORDER BY id"
 
 // Whatever ends a merged answer, nothing goes on for it on any shard, and the session goes on.
 func TestOrderedEnds(t *testing.T) {
@@ -91,13 +90,23 @@ func TestOrderedEnds(t *testing.T) {
 		nc := c.raw(t, "postgres")
 		sql := largeOrdered
 		if i%2 > 0 {
-			sql = "SELECT DISTINCT ON (-id) id, repeat(v, 50) FROM wide ORDER BY -id LIMIT 1000000 OFFSET 3"
+			sql = "SELECT DISTINCT ON (-id) id, repeat(v, 100) FROM wide ORDER BY -id LIMIT 1000000 OFFSET 3"
 		}
 		if _, err := nc.Write(query(sql)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.ReadFull(nc, make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
+		client := pgproto3.NewFrontend(nc, nc)
+		for read := 0; read < 1<<20; {
+			m, err := client.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch m := m.(type) {
+			case *pgproto3.ErrorResponse:
+				t.Fatal(pgconn.ErrorResponseToPgError(m))
+			case *pgproto3.DataRow:
+				read += len(m.Values[1])
+			}
 		}
 		eventually(t, 10*time.Second, func() bool {
 			return c.sum("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'") == 3

@@ -123,6 +123,9 @@ type Runner struct {
 	// Nesting gives the types that have OIDs within their values.
 	Nesting func() Nesting
 
+	// Interrupted says that the client has asked for the end of what it waits for: it may
+	// have done so while nothing ran on the shards.
+	Interrupted func() bool
 	// Canceled gives the error in the place of a canceled statement's, or nil.
 	Canceled func() *wire.Error
 
@@ -225,6 +228,13 @@ func (r *Runner) Run(flush bool) error {
 		}
 		if err := c.Flush(); err != nil {
 			c.Fail(err)
+		}
+	}
+	if r.Interrupted != nil && r.Interrupted() {
+		for _, c := range r.conns {
+			if !c.Broken {
+				c.Cancel()
+			}
 		}
 	}
 	for i := range r.ops {

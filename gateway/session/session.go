@@ -95,11 +95,13 @@ type Session struct {
 	batchConns []*pool.Conn // connections used in the segment
 	pendingErr *wire.Error  // why a step could not be sent
 
-	idle   atomic.Bool // between transactions, waiting for the client
-	waits  waits
-	mu     sync.Mutex // protects what follows
-	active []*pool.Conn
-	ended  bool // by Terminate
+	idle  atomic.Bool // between transactions, waiting for the client
+	waits waits
+	// canceled says that the client has asked for the end of the message that is dealt with.
+	canceled atomic.Bool
+	mu       sync.Mutex // protects what follows
+	active   []*pool.Conn
+	ended    bool // by Terminate
 	// interrupt ends the waiting for a snapshot; nil while there is none.
 	interrupt context.CancelCauseFunc
 }
@@ -112,6 +114,7 @@ func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *p
 	s.run.Client, s.run.Reported = client, reported
 	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
 	s.run.Canceled = s.waits.victim
+	s.run.Interrupted = s.canceled.Load
 	s.run.Nesting = func() exec.Nesting { return s.snap.Nested }
 	s.values.Hash, s.values.HashSQL = s.hashByShard, s.hashSQLByShard
 	s.pickAny = int(id)
@@ -129,6 +132,9 @@ func (s *Session) Serve() error {
 		s.idle.Store(s.tx == nil && !s.inBatch)
 		h, err := s.await()
 		s.idle.Store(false)
+		if s.canceled.Load() {
+			s.canceled.Store(false)
+		}
 		if s.tx != nil {
 			s.waits.begin()
 		}
@@ -375,6 +381,7 @@ func (s *Session) untrack(c *pool.Conn) {
 func (s *Session) Cancel() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.canceled.Store(true)
 	if s.interrupt != nil {
 		s.interrupt(errCanceled)
 	}

@@ -44,8 +44,11 @@ func (s *Session) instant(shards []int, snap func() error) error {
 	defer cancel(nil)
 	s.mu.Lock()
 	s.interrupt = cancel
-	if s.ended {
+	switch {
+	case s.ended:
 		cancel(errTerminate)
+	case s.canceled.Load():
+		cancel(errCanceled)
 	}
 	s.mu.Unlock()
 	defer func() {
@@ -54,7 +57,7 @@ func (s *Session) instant(shards []int, snap func() error) error {
 		s.mu.Unlock()
 	}()
 	err := s.host.Register.Fence.Instant(ctx, shards, snap)
-	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate)) {
+	if cause := context.Cause(ctx); errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate) {
 		return wire.Errorf(wire.QueryCanceled, "canceling statement due to user request")
 	}
 	return err
