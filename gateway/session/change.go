@@ -134,11 +134,7 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 		if g.prep == nil && !op.Hidden {
 			op.Shape = &g.shape
 		}
-		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
-		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: op.Columns})
-		s.run.Add(op)
-		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+		s.addWhole(op)
 	}
 	for _, c := range conns {
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})

@@ -295,12 +295,25 @@ func (g *gathering) onAll(shards []int) (conns []*pool.Conn, err error) {
 }
 
 // syncUsed ends what was sent on every connection.
-func (s *Session) syncUsed(g *gathering) {
-	for _, c := range g.used {
+func (s *Session) syncUsed(g *gathering) { s.sendSyncs(g.used) }
+
+// sendSyncs ends what was sent on connections.
+func (s *Session) sendSyncs(conns []*pool.Conn) {
+	for _, c := range conns {
 		c.SetOut(wire.AppendSync(c.Out()))
 		c.Ready++
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	}
+}
+
+// addWhole adds the operations of a portal on the shards that is parsed, bound, described,
+// executed by op, and closed.
+func (s *Session) addWhole(op exec.Op) {
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: op.Conns, Hidden: true, Ours: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: op.Conns, Hidden: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: op.Conns, Hidden: true, Columns: op.Columns})
+	s.run.Add(op)
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: op.Conns, Hidden: true})
 }
 
 // partShards are the shards that have a part's rows.

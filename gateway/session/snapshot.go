@@ -214,13 +214,7 @@ func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
 // scatterAtOnce runs a query of the simple protocol on several shards in the transaction
 // block.
 func (s *Session) scatterAtOnce(n *planner.Scatter, conns []*pool.Conn, text []byte, hold bool) error {
-	sync := func() {
-		for _, c := range conns {
-			c.SetOut(wire.AppendSync(c.Out()))
-			c.Ready++
-			s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
-		}
-	}
+	sync := func() { s.sendSyncs(conns) }
 	for _, c := range conns {
 		c.SetOut(wire.AppendParse(c.Out(), "", text, nil))
 		c.Unnamed = 0

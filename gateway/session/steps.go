@@ -273,18 +273,10 @@ func (s *Session) sendStep(g *gathering, st *planner.Statement, node planner.Nod
 			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
 			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
-			c.SetOut(wire.AppendSync(c.Out()))
-			c.Ready++
 		}
 		op.Conns, op.Columns = conns, &exec.Columns{}
-		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
-		s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
-		s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: op.Columns})
-		s.run.Add(op)
-		s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
-		for _, c := range conns {
-			s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
-		}
+		s.addWhole(op)
+		s.sendSyncs(conns)
 		return s.run.Run(false)
 	}
 	first := len(conns)
