@@ -174,6 +174,9 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	s.run.Commits = s.tx == nil && slices.ContainsFunc(s.steps, func(st step) bool {
 		return st.typ == 'E' && st.err == nil && st.prep != nil && st.prep.st.Writes
 	})
+	if syncs && control == nil {
+		s.commitWithLast()
+	}
 	err := s.run.Run(final)
 	if err != nil {
 		return err
@@ -358,6 +361,12 @@ func (s *Session) useInBatch(c *pool.Conn) {
 		}
 	}
 	s.batchConns = append(s.batchConns, c)
+}
+
+// endsBatch says whether only Sync comes after a step.
+func (s *Session) endsBatch(st *step) bool {
+	n := len(s.steps)
+	return n > 1 && st == &s.steps[n-2] && s.steps[n-1].typ == 'S'
 }
 
 // emitSyncs ends the segment on every connection that it used.

@@ -34,6 +34,8 @@ type gathering struct {
 	holds bool
 	// hold keeps the CommandComplete from the client: s.run.Tag has it.
 	hold bool
+	// last says that nothing comes after it in the transaction.
+	last bool
 	// into gets the rows, which are not for the client; else nil.
 	into *exec.Selected
 	// conn gets the connection to a shard on which the statement reads there. used
@@ -432,6 +434,9 @@ func (s *Session) final(g *gathering) error {
 	c.SetOut(wire.AppendSync(c.Out()))
 	c.Ready++
 	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
+	if g.last {
+		s.commitWithLast()
+	}
 	return s.run.Run(false)
 }
 
@@ -494,7 +499,7 @@ func (s *Session) endScratch(c *pool.Conn) {
 
 // gatherQuery answers a simple Query by a Gather or an Ordered.
 func (s *Session) gatherQuery(st *planner.Statement, node planner.Node, text []byte, lits []sqltext.Literal, hold bool) error {
-	g := &gathering{client: text, clientLits: lits, denied: denied(st), hold: hold, taints: st.Taints, holds: st.HoldsSession}
+	g := &gathering{client: text, clientLits: lits, denied: denied(st), hold: hold, last: hold, taints: st.Taints, holds: st.HoldsSession}
 	g.text, g.lits = st.Source(text, lits)
 	if s.tx != nil {
 		g.conn = func(shard int) (*pool.Conn, error) { return s.join(shard, writesParts(st, node)) }
@@ -565,7 +570,7 @@ func (s *Session) executeGather(st *step) error {
 		s.pendingErr = e
 		return errStatementFailed
 	}
-	g.plan = p.node.(*planner.Gather)
+	g.plan, g.last = p.node.(*planner.Gather), s.endsBatch(st)
 	if limit > 0 {
 		g.portal, g.open, g.limit = p, gatherPortal+" "+string(g.bind.Portal), limit
 	}

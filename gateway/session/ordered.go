@@ -61,6 +61,9 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 		return err
 	}
 	s.syncUsed(g)
+	if g.last {
+		s.commitWithLast()
+	}
 	return s.run.Run(false)
 }
 

@@ -457,6 +457,9 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		op.HoldTag = hold
 		s.run.Add(op)
 	}
+	if hold {
+		s.commitWithLast()
+	}
 	err := s.run.Run(false)
 	return s.run.Tag, err
 }

@@ -35,9 +35,9 @@ func (s *Session) isolation() string {
 	return "read committed"
 }
 
-// instant has the gateway take snapshots on several shards at one instant. The error
-// is for the client.
-func (s *Session) instant(shards []int, snap func() error) error {
+// instant has the gateway take snapshots on several shards at one instant, see
+// txn.Fence.Instant. The error is for the client.
+func (s *Session) instant(shards []int, snap func() error) (kept func() error, err error) {
 	ctx, stop := context.WithTimeout(context.Background(), s.fenceWait())
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -56,11 +56,11 @@ func (s *Session) instant(shards []int, snap func() error) error {
 		s.interrupt = nil
 		s.mu.Unlock()
 	}()
-	err := s.host.Register.Fence.Instant(ctx, shards, snap)
+	kept, err = s.host.Register.Fence.Instant(ctx, shards, snap)
 	if cause := context.Cause(ctx); errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate) {
-		return wire.Errorf(wire.QueryCanceled, "canceling statement due to user request")
+		return nil, wire.Errorf(wire.QueryCanceled, "canceling statement due to user request")
 	}
-	return err
+	return kept, err
 }
 
 // errCanceled says that the client has asked for the end of what it waits for.
@@ -73,7 +73,24 @@ func (s *Session) readAlone(shards []int) {
 	if level := s.isolation(); level == "read committed" || level == "read uncommitted" {
 		s.tx.begin, s.tx.level = "BEGIN ISOLATION LEVEL REPEATABLE READ", "repeatable read"
 	}
-	s.tx.scope = slices.Clone(shards)
+	s.tx.scope, s.tx.alone = slices.Clone(shards), true
+}
+
+// commitWithLast has COMMIT travel with the last that a statement, or a batch, asks for
+// that only reads: with nothing written, there is nothing to wait for in between. One
+// that fails is rolled back by it.
+func (s *Session) commitWithLast() {
+	if s.tx == nil || !s.tx.alone {
+		return
+	}
+	for _, p := range s.tx.parts {
+		if p == nil || p.ended || p.conn.Broken {
+			continue
+		}
+		p.ended = true
+		p.conn.SendQuery("COMMIT")
+		s.run.Add(exec.Op{Kind: exec.Query, Conn: p.conn, Hidden: true})
+	}
 }
 
 // readScope are the shards on which a plan reads at one instant; none if it is one shard
@@ -151,7 +168,7 @@ func (s *Session) openSnapshot() error {
 	if len(conns) == 0 {
 		return tx.absent[shards[0]]
 	}
-	return s.instant(at, func() error {
+	kept, err := s.instant(at, func() error {
 		for _, c := range conns {
 			c.SetDeadline(time.Now().Add(snapshotTimeout))
 			c.SendQuery(sql)
@@ -174,6 +191,12 @@ func (s *Session) openSnapshot() error {
 		}
 		return failed
 	})
+	if err == nil && tx.alone {
+		tx.kept = kept // the statement need not wait for that
+	} else if err == nil {
+		err = kept()
+	}
+	return err
 }
 
 // snapshotTimeout bounds the taking of a snapshot on a shard. Others wait for it.
@@ -200,12 +223,16 @@ func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
 		}
 	}
 	var gone error
-	if err := s.instant(shards, func() error {
+	kept, err := s.instant(shards, func() error {
 		bind()
 		sync()
 		gone = s.run.Run(false)
 		return nil
-	}); err != nil && s.run.Failed == nil && gone == nil {
+	})
+	if err == nil {
+		err = kept()
+	}
+	if err != nil && s.run.Failed == nil && gone == nil {
 		s.failGather(asError(err))
 	}
 	return gone

@@ -36,6 +36,10 @@ type transaction struct {
 	open   bool
 	scope  []int
 	absent map[int]error
+	// alone says that it is one statement's or batch's that only reads. kept is what its
+	// snapshots still depend on, see txn.Fence.Instant; or nil.
+	alone  bool
+	kept   func() error
 	before frozen            // the settings at BEGIN
 	schema bool              // DDL was run
 	snap   *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
@@ -64,6 +68,8 @@ type participant struct {
 	unpreparable bool
 	// idle says that no rows were asked for there.
 	idle bool
+	// ended says that COMMIT was sent with the last statement.
+	ended bool
 }
 
 // begin starts a block. Nothing is sent yet.
@@ -148,9 +154,15 @@ func (s *Session) commit() *wire.Error {
 			return err
 		}
 	}
+	if tx.kept != nil {
+		if err := tx.kept(); err != nil {
+			s.rollback()
+			return asError(err)
+		}
+	}
 	var parts []txn.Participant
 	for _, p := range tx.parts {
-		if p != nil {
+		if p != nil && !p.ended {
 			parts = append(parts, txn.Participant{Conn: p.conn, Wrote: p.wrote, Unpreparable: p.unpreparable, Unused: p.idle})
 		}
 	}

@@ -86,18 +86,19 @@ func (r *Register) rank(shard int) int {
 
 // Instant runs snap while no transaction over several shards is half committed on the
 // given ones, and waits for that until ctx is over. snap takes the snapshots, quickly,
-// and waits for nobody. They are not to be used if there is an error: an error of snap's
-// is returned as it is, and another if the fence was lost meanwhile.
-func (f *Fence) Instant(ctx context.Context, shards []int, snap func() error) error {
+// and waits for nobody; its error is returned as it is. kept, without an error, waits
+// until the fence is given back, and fails if it had been lost before: nothing that the
+// snapshots show may be believed until then.
+func (f *Fence) Instant(ctx context.Context, shards []int, snap func() error) (kept func() error, err error) {
 	h, err := f.join(ctx, shards)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = snap()
-	if lost := f.leave(h); err == nil && lost != nil {
-		return lost
+	defer f.leave(h)
+	if err := snap(); err != nil {
+		return nil, err
 	}
-	return err
+	return h.kept, nil
 }
 
 // join waits until the lock is held on the shards.
@@ -145,9 +146,8 @@ func (h *hold) open(shards []int) bool {
 	}
 }
 
-// leave ends one reader's use of the hold, and waits until all have left and the lock
-// is given back. The error says that it had been lost before.
-func (f *Fence) leave(h *hold) *wire.Error {
+// leave ends one reader's use of the hold. The last one has the lock given back.
+func (f *Fence) leave(h *hold) {
 	f.mu.Lock()
 	h.users--
 	last := h.users == 0
@@ -163,13 +163,15 @@ func (f *Fence) leave(h *hold) *wire.Error {
 			close(h.done)
 		}()
 	}
-	select {
-	case <-h.ready:
-		<-h.done
+}
+
+// kept waits until all readers have left and the lock is given back.
+func (h *hold) kept() error {
+	<-h.done
+	if h.err != nil {
 		return h.err
-	default:
-		return nil // it was never held for this reader
 	}
+	return nil
 }
 
 // take takes the lock on the hold's shards.

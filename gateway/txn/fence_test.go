@@ -24,7 +24,7 @@ func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, 
 	}
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	err = r.Fence.Instant(ctx, shards, func() error {
+	err = atInstant(ctx, r, shards, func() error {
 		for _, c := range conns {
 			c.SendQuery("BEGIN ISOLATION LEVEL REPEATABLE READ;SELECT 1")
 			c.Flush()
@@ -46,6 +46,15 @@ func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, 
 		c.Query("ROLLBACK")
 	}
 	return values, err
+}
+
+// atInstant runs snap, and waits until the fence is given back.
+func atInstant(ctx context.Context, r *Register, shards []int, snap func() error) error {
+	kept, err := r.Fence.Instant(ctx, shards, snap)
+	if err == nil {
+		err = kept()
+	}
+	return err
 }
 
 // Writers change the same row on several shards, in transactions that don't wait for
@@ -119,7 +128,7 @@ func TestFenceTimeout(t *testing.T) {
 	txid, _, decider := f.prepare(1, "postgres")
 	ctx, stop := context.WithTimeout(context.Background(), time.Second)
 	defer stop()
-	err := f.register.Fence.Instant(ctx, []int{0, 1, 2}, func() error { return errors.New("not reached") })
+	err := atInstant(ctx, f.register, []int{0, 1, 2}, func() error { return errors.New("not reached") })
 	var we *wire.Error
 	if !errors.As(err, &we) || we.Code != wire.LockNotAvailable || we.Detail != "It waits for transaction "+txid+" on shard s2, transaction "+txid+" on shard s3." {
 		t.Fatalf("%v: %q", err, we.Detail)
@@ -133,11 +142,11 @@ func TestFenceTimeout(t *testing.T) {
 	}()
 	waits, stop2 := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop2()
-	f.register.Fence.Instant(waits, []int{0, 1, 2}, func() error { return nil })
+	atInstant(waits, f.register, []int{0, 1, 2}, func() error { return nil })
 	<-done
 	Rollback([]*pool.Conn{decider})
 	f.recover()
-	if err := f.register.Fence.Instant(context.Background(), []int{0, 1, 2}, func() error { return nil }); err != nil {
+	if err := atInstant(context.Background(), f.register, []int{0, 1, 2}, func() error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -145,14 +154,14 @@ func TestFenceTimeout(t *testing.T) {
 // A snapshot is not used if the lock was lost while it was taken.
 func TestFenceLost(t *testing.T) {
 	f := newFixture(t, 2)
-	err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error {
+	err := atInstant(context.Background(), f.register, []int{0, 1}, func() error {
 		f.exec(1, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'shardgate.decisions'::regclass AND mode = 'ShareLock'")
 		return nil
 	})
 	if !isCode(err, wire.SerializationFailure) {
 		t.Errorf("%v", err)
 	}
-	if err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error { return nil }); err != nil {
+	if err := atInstant(context.Background(), f.register, []int{0, 1}, func() error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,7 +173,7 @@ func TestFenceCrowd(t *testing.T) {
 	most := 0
 	for range 100 {
 		readers.Go(func() {
-			if err := f.register.Fence.Instant(context.Background(), []int{0, 1}, func() error {
+			if err := atInstant(context.Background(), f.register, []int{0, 1}, func() error {
 				time.Sleep(5 * time.Millisecond)
 				return nil
 			}); err != nil {
