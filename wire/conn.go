@@ -38,6 +38,7 @@ var ErrMessageLength = errors.New("invalid message length")
 type Conn struct {
 	nc    net.Conn
 	sock  io.ReadWriter // nc, for reading and writing
+	fresh freshReader   // the same; nil where it needs a buffer to wait with
 	limit int           // of a whole message without its type byte, in bytes
 
 	buf  []byte // the read buffer; buf[r:w] has been received and not consumed
@@ -53,7 +54,9 @@ type Conn struct {
 // NewConn wraps nc, which it owns from now on. A message whose length word is
 // above limitBytes is refused with ErrMessageLength.
 func NewConn(nc net.Conn, limitBytes int) *Conn {
-	return &Conn{nc: nc, sock: Socket(nc), limit: limitBytes}
+	c := &Conn{nc: nc, sock: Socket(nc), limit: limitBytes}
+	c.fresh, _ = c.sock.(freshReader)
+	return c
 }
 
 // SetLimit changes the limit of a message's length word, in bytes.
@@ -163,6 +166,11 @@ func (c *Conn) fill(n int) error {
 }
 
 func (c *Conn) fillRoom(n int) error {
+	if c.fresh != nil && c.r == c.w && !c.held && n <= readBufferBytes {
+		if err := c.fillFresh(); err != nil || c.w >= n {
+			return err
+		}
+	}
 	if err := c.makeRoom(n); err != nil {
 		return err
 	}
@@ -177,6 +185,31 @@ func (c *Conn) fillRoom(n int) error {
 		}
 	}
 	return nil
+}
+
+// fillFresh reads once, with everything consumed. Until something comes, the connection
+// has no read buffer, nor a large write buffer: of thousands that wait, each would have
+// them. What is accepted for dst is handed over before, as in makeRoom.
+func (c *Conn) fillFresh() error {
+	if c.dst != nil {
+		if err := c.handOver(true); err != nil {
+			return err
+		}
+	}
+	// A read that filled the buffer to its end says that the peer has more than that to
+	// say: larger reads then save system calls.
+	buffers := &smallBuffers
+	if len(c.buf) > 0 && c.w == len(c.buf) || c.w > readBufferBytes {
+		buffers = &bulkBuffers
+	}
+	recycle(c.buf)
+	c.buf, c.r, c.w, c.run = nil, 0, 0, 0
+	if len(c.out) == 0 && cap(c.out) > readBufferBytes {
+		c.out = nil
+	}
+	var err error
+	c.buf, c.w, err = c.fresh.readFresh(buffers)
+	return err
 }
 
 // makeRoom gives buf[r:] a capacity of at least n bytes, and room for one byte
@@ -228,17 +261,6 @@ func (c *Conn) grow(size int) {
 	b := make([]byte, size)
 	c.w = copy(b, c.buf[c.r:c.w])
 	c.buf, c.r = b, 0
-}
-
-// ShrinkIdle gives the buffers back to the runtime when they are empty, so that
-// a connection that waits costs little. The caller must hold no message.
-func (c *Conn) ShrinkIdle() {
-	if c.r == c.w && !c.held {
-		c.buf, c.r, c.w = nil, 0, 0
-	}
-	if len(c.out) == 0 {
-		c.out = nil
-	}
 }
 
 // Write appends whole messages, or parts of them, to the output. They are sent

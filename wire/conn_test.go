@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +61,27 @@ func (s *scriptedConn) Close() error { return nil }
 func scripted(input []byte, pieces ...int) (*Conn, *scriptedConn) {
 	s := &scriptedConn{input: input, pieces: pieces, err: io.EOF}
 	return NewConn(s, 1<<24), s
+}
+
+// scriptedFresh is such a peer of a socket that takes its buffers when something comes.
+type scriptedFresh struct{ *scriptedConn }
+
+func (s scriptedFresh) readFresh(from *sync.Pool) ([]byte, int, error) {
+	b := takeBuffer(from)
+	copy(b, bytes.Repeat([]byte{0xff}, len(b))) // whoever still uses it will see
+	n, err := s.Read(b)
+	if err != nil {
+		recycle(b)
+		return nil, 0, err
+	}
+	return b, n, nil
+}
+
+// scriptedFreshly is scripted with such a peer.
+func scriptedFreshly(input []byte, pieces ...int) (*Conn, *scriptedConn) {
+	c, s := scripted(input, pieces...)
+	c.fresh = scriptedFresh{s}
+	return c, s
 }
 
 // sink makes a connection to a peer that takes everything.
@@ -478,10 +501,49 @@ func TestConnClaimedLength(t *testing.T) {
 	}
 }
 
+// A connection that waits has no read buffer, and no large write buffer.
+func TestConnIdle(t *testing.T) {
+	a, b := tcpPair(t)
+	c, peer := NewConn(a, 1<<24), NewConn(b, 1<<24)
+	for _, size := range []int{10, readBufferBytes, 3 * bulkBufferBytes, 10} {
+		m := message('Q', size, size)
+		peer.SetOut(append(peer.Out(), m...))
+		done := make(chan error)
+		go func() { done <- peer.Flush() }()
+		got, err := c.Read()
+		if err != nil || !bytes.Equal(got, m) {
+			t.Fatalf("%d bytes of %d: %v", len(got), size, err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		c.SetOut(append(c.Out(), m...))
+		go func() {
+			_, err := peer.Read()
+			done <- err
+		}()
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(time.Millisecond))
+		if _, err := c.Peek(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Time{})
+		if c.buf != nil || cap(c.out) > readBufferBytes {
+			t.Errorf("after %d bytes: buffers of %d and %d", size, len(c.buf), cap(c.out))
+		}
+	}
+}
+
 // One huge message must not cost memory for as long as the connection lives.
 func TestConnBuffersShrink(t *testing.T) {
 	huge := message('d', 5<<20, 0)
-	for _, held := range []bool{false, true} {
+	for i := range 4 {
+		held, scripted := i%2 == 0, []func([]byte, ...int) (*Conn, *scriptedConn){scripted, scriptedFreshly}[i/2]
 		in := bytes.Clone(huge)
 		for range 20 {
 			in = append(in, message('d', 100, 1)...)
@@ -512,19 +574,6 @@ func TestConnBuffersShrink(t *testing.T) {
 		if cap(c.out) > 2*writeBufferBytes {
 			t.Errorf("the write buffer still has %d bytes", cap(c.out))
 		}
-		c.ShrinkIdle()
-		if c.buf != nil || c.out != nil {
-			t.Error("an idle connection keeps buffers")
-		}
-	}
-	c, _ := scripted(append(message('Q', 10, 0), message('S', 5, 0)...))
-	if _, err := c.Read(); err != nil {
-		t.Fatal(err)
-	}
-	c.SetOut(append(c.Out(), "out"...))
-	c.ShrinkIdle()
-	if m, err := c.Read(); err != nil || m[0] != 'S' || string(c.Out()) != "out" {
-		t.Error("shrinking lost what was in use", err)
 	}
 }
 
@@ -623,9 +672,6 @@ func (m *connModel) read(t *rapid.T, op string) {
 		}
 		m.kept, m.held = nil, false
 		m.c.Release()
-	case "shrink":
-		m.c.ShrinkIdle()
-		m.dst.ShrinkIdle()
 	case "own", "own by buffer":
 		b := message('N', 5+m.own*997%9000, m.own)
 		m.own++
@@ -649,7 +695,7 @@ func check(t *rapid.T, err error) {
 func TestConnModel(t *testing.T) {
 	size := rapid.OneOf(rapid.SampledFrom(edgeSizes), rapid.IntRange(5, 300), rapid.IntRange(5, 20000))
 	relayOps := rapid.SampledFrom([]string{"pass", "pass", "drop", "change", "look and drop", "rows", "end", "end and flush"})
-	readOps := rapid.SampledFrom([]string{"read", "read", "buffered", "peek", "hold", "release", "shrink", "own", "own by buffer", "begin", "begin"})
+	readOps := rapid.SampledFrom([]string{"read", "read", "buffered", "peek", "hold", "release", "own", "own by buffer", "begin", "begin"})
 	rapid.Check(t, func(t *rapid.T) {
 		m := &connModel{}
 		var all []byte
@@ -660,6 +706,9 @@ func TestConnModel(t *testing.T) {
 		m.msgs, all = append(m.msgs, message('Z', 6, 0)), append(all, message('Z', 6, 0)...)
 		pieces := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 9), rapid.IntRange(1, 100000)), 1, 40).Draw(t, "pieces")
 		m.c, _ = scripted(all, pieces...)
+		if rapid.Bool().Draw(t, "fresh") {
+			m.c, _ = scriptedFreshly(all, pieces...)
+		}
 		m.dst, m.peer = sink()
 		for len(m.msgs) > 0 {
 			if !m.relayed {
@@ -703,6 +752,9 @@ func FuzzConn(f *testing.F) {
 	f.Add(append(message('D', 300, 0), message('D', 70000, 0)...), []byte{4, 5}, uint8(0))
 	f.Fuzz(func(t *testing.T, input, ops []byte, piece uint8) {
 		c, _ := scripted(bytes.Clone(input), int(piece)+1)
+		if len(ops)%2 == 1 {
+			c, _ = scriptedFreshly(bytes.Clone(input), int(piece)+1)
+		}
 		c.SetLimit(1 << 17)
 		dst, peer := sink()
 		c.BeginRelay(dst)

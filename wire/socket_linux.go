@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -31,8 +32,9 @@ type directSocket struct {
 // transfer is one direction's call under way. try is made once, so that a call
 // allocates nothing.
 type transfer struct {
-	b     []byte // what is read to, or what is left to be written
-	n     int    // how much was read or written
+	b     []byte     // what is read to, or what is left to be written
+	fresh *sync.Pool // where b is taken from when there is something to read; else nil
+	n     int        // how much was read or written
 	errno syscall.Errno
 	try   func(fd uintptr) (done bool)
 }
@@ -52,23 +54,44 @@ func (s *directSocket) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
+	s.read.b = b
+	_, n, err := s.receive()
+	return n, err
+}
+
+// readFresh is a freshReader's.
+func (s *directSocket) readFresh(from *sync.Pool) (b []byte, n int, err error) {
+	s.read.fresh = from
+	b, n, err = s.receive()
+	s.read.fresh = nil
+	if err != nil {
+		recycle(b)
+		return nil, 0, err
+	}
+	return b, n, nil
+}
+
+func (s *directSocket) receive() (b []byte, n int, err error) {
 	t := &s.read
-	t.b, t.n, t.errno = b, 0, 0
-	err := s.raw.Read(t.try)
-	t.b = nil
+	t.n, t.errno = 0, 0
+	err = s.raw.Read(t.try)
+	b, t.b = t.b, nil
 	switch {
 	case err != nil:
-		return 0, err
+		return b, 0, err
 	case t.errno != 0:
-		return 0, os.NewSyscallError("recv", t.errno)
+		return b, 0, os.NewSyscallError("recv", t.errno)
 	case t.n == 0:
-		return 0, io.EOF
+		return b, 0, io.EOF
 	}
-	return t.n, nil
+	return b, t.n, nil
 }
 
 // readOnce returns false when there is nothing to read yet.
 func (t *transfer) readOnce(fd uintptr) bool {
+	if t.fresh != nil {
+		t.b = takeBuffer(t.fresh)
+	}
 	for {
 		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)), 0, 0, 0)
 		switch errno {
@@ -77,6 +100,10 @@ func (t *transfer) readOnce(fd uintptr) bool {
 			return true
 		case syscall.EINTR:
 		case syscall.EAGAIN:
+			if t.fresh != nil {
+				recycle(t.b)
+				t.b = nil
+			}
 			return false
 		default:
 			t.errno = errno
