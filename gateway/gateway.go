@@ -202,6 +202,9 @@ func (g *Gateway) maintain() {
 	defer poll.Stop()
 	sweep := time.NewTicker(max(time.Second, min(time.Minute, g.config.Pool.IdleTimeout/2)))
 	defer sweep.Stop()
+	quiet := time.NewTicker(restPeriod)
+	defer quiet.Stop()
+	var rest rest
 	for {
 		select {
 		case <-g.ctx.Done():
@@ -220,6 +223,8 @@ func (g *Gateway) maintain() {
 			stop()
 		case <-sweep.C:
 			g.pools.Sweep()
+		case <-quiet.C:
+			rest.look()
 		}
 	}
 }

@@ -18,44 +18,61 @@ import (
 	"github.com/shardgate/shardgate/wire"
 )
 
-// serve deals with one connection from its first byte to its end.
+// serve deals with one connection from its first byte to its end. It and what it calls
+// to wait for the client have small frames: of thousands of clients that wait, each has
+// a stack.
 func (g *Gateway) serve(nc net.Conn) {
-	ctx, stop := context.WithTimeout(g.ctx, g.config.Timeouts.Login)
-	defer stop()
 	// The gateway's end is this connection's, however far it has come.
 	defer context.AfterFunc(g.ctx, func() { nc.Close() })()
+	s, id := g.admit(nc)
+	if s == nil {
+		return
+	}
+	defer g.unregister(id)
+	defer context.AfterFunc(g.ctx, s.Terminate)() // it may have come in since Shutdown looked
+	if err := s.Serve(); err != nil {
+		g.ended(nc, err)
+	}
+}
+
+func (g *Gateway) ended(nc net.Conn, err error) {
+	g.log.Debug("a session ended", "client", nc.RemoteAddr(), "error", err)
+}
+
+// admit lets a client in, which is registered by an id then. The session is nil if the
+// connection is over.
+func (g *Gateway) admit(nc net.Conn) (*session.Session, uint32) {
 	// Whatever a client does before it is let in has to be done by then.
 	nc.SetDeadline(time.Now().Add(g.config.Timeouts.Login))
+	ctx, stop := context.WithTimeout(g.ctx, g.config.Timeouts.Login)
 	conn, start, err := wire.Accept(ctx, nc, wire.AcceptOptions{Mode: g.tlsMode, TLS: g.tls})
+	stop()
 	if err != nil {
 		if !errors.Is(err, io.EOF) {
 			g.log.Debug("a connection ended before it began", "client", nc.RemoteAddr(), "error", err)
 		}
-		return
+		return nil, 0
 	}
 	if start.Kind == wire.CancelRequest {
 		g.cancelClient(start.PID, start.Key)
-		return
+		return nil, 0
 	}
 	c := wire.NewConn(conn, wire.MaxSASLMessageBytes)
 	id, cl, refused := g.register(start.LongCancelKey())
 	if refused != nil {
 		refuse(c, refused)
-		return
+		return nil, 0
 	}
-	defer g.unregister(id)
 	s, err := g.login(c, &start, id, cl)
 	if err != nil {
+		g.unregister(id)
 		refuse(c, err)
 		g.log.Info("a client was not let in", "client", nc.RemoteAddr(), "user", start.User(), "error", err)
-		return
+		return nil, 0
 	}
-	defer context.AfterFunc(g.ctx, s.Terminate)() // it may have come in since Shutdown looked
 	conn.SetDeadline(time.Time{})
 	c.SetLimit(int(g.config.Limits.MessageBytes))
-	if err := s.Serve(); err != nil {
-		g.log.Debug("a session ended", "client", nc.RemoteAddr(), "error", err)
-	}
+	return s, id
 }
 
 // refuse tells a client why it is not let in.
@@ -249,14 +266,14 @@ func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Va
 		return "", nil, nil, err
 	}
 	if vars == nil {
-		return path, nil, maps.Clone(reported), nil
+		return path, nil, reported, nil
 	}
 	key := role + "\x00" + vars.Key()
 	g.known.mu.Lock()
 	known, ok := g.known.sets[key]
 	g.known.mu.Unlock()
 	if ok {
-		return path, known.vars, maps.Clone(known.reported), nil
+		return path, known.vars, known.reported, nil
 	}
 	c, err := p.Get()
 	if err != nil {
@@ -275,6 +292,6 @@ func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Va
 	if g.known.sets == nil || len(g.known.sets) >= maxKnownSettings {
 		g.known.sets = map[string]knownSet{}
 	}
-	g.known.sets[key] = knownSet{vars, maps.Clone(reported)}
+	g.known.sets[key] = knownSet{vars, reported}
 	return path, vars, reported, nil
 }

@@ -111,7 +111,8 @@ type Sink interface {
 // Reported set, is ready for use.
 type Runner struct {
 	Client *wire.Conn
-	// Reported are the settings as the client knows them.
+	// Reported are the settings as the client knows them. The map may be others' too, and
+	// is replaced when they change.
 	Reported map[string]string
 	// changed are those that it is to be told before the next ReadyForQuery,
 	// which is when PostgreSQL does: what was changed and changed back is not

@@ -16,6 +16,11 @@ func (s *Session) await() (wire.Header, error) {
 	if len(s.held) == 0 || s.client.HasInput() {
 		return s.client.Peek()
 	}
+	return s.awaitHeld()
+}
+
+// awaitHeld is await with such connections.
+func (s *Session) awaitHeld() (wire.Header, error) {
 	var watchers sync.WaitGroup
 	var writing sync.Mutex
 	for _, c := range s.held {
