@@ -172,6 +172,22 @@ func TestWrongSums(t *testing.T) {
 	}
 }
 
+// An open loop says how much of its schedule it reached.
+func TestOpenLoop(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	o := foreign(t, url, "--workload=select-by-key", "--rate=0,100")
+	r, err := run(t.Context(), o, &progress{to: t.Output()})
+	if err != nil || len(r.Cells) != 2 || r.Cells[0].Targets[0].Reached != nil {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	var text bytes.Buffer
+	r.print(&text)
+	f := r.Cells[1].Targets[0]
+	if f.Reached == nil || f.Rounds[0].Schedule.Transactions != 10 || !strings.Contains(text.String(), "of the schedule was sent in its time") {
+		t.Errorf("%+v\n%s", f, &text)
+	}
+}
+
 // Errors are in the report by SQLSTATE.
 func TestErrorsAreReported(t *testing.T) {
 	url := pgtest.Database(t, pgtest.Server(t))
@@ -245,6 +261,7 @@ func TestPlan(t *testing.T) {
 		"--rounds":       {"--rounds=0"},
 		"--scale":        {"--scale=0"},
 		"--clients":      {"--clients=8,0"},
+		"--rate":         {"--rate=-1"},
 		"no workload":    {"--workload=none"},
 		"no protocol":    {"--protocol=odd"},
 		"nothing to":     {"--no-embedded"},
@@ -259,7 +276,11 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
-	p, err := newPlan(parse(t, "--clients=1,8,32", "--seed=5"))
+	p, err := newPlan(parse(t, "--clients=4", "--rate=0,1500", "--workload=pgbench", "--protocol=simple"))
+	if err != nil || len(p.cells) != 2 || p.cells[0].String() != "pgbench, simple, 4 clients" || p.cells[1].String() != "pgbench, simple, 4 clients, 1,500/s asked for" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = newPlan(parse(t, "--clients=1,8,32", "--seed=5"))
 	if err != nil || len(p.cells) != 12 || p.cells[1].String() != "select-by-key, simple, 8 clients" || p.cells[0].String() != "select-by-key, simple, 1 client" || p.Seed != 5 {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -34,7 +34,7 @@ func (c *cellReport) streamed(w io.Writer) {
 // promise about this cell.
 func (c *cellReport) bounds() (lines []string) {
 	w, f := c.cell.workload, c.of(target.Shardgate)
-	if f == nil || c.Clients != w.Clients {
+	if f == nil || c.Clients != w.Clients || c.Rate > 0 {
 		return nil
 	}
 	add := func(within bool, format string, args ...any) {

@@ -30,6 +30,7 @@ import (
 // options are the command line. plan makes them what they stand for.
 type options struct {
 	Clients  []int         `placeholder:"N,..." help:"Numbers of clients; each is measured (default: 8, and 1 for queries over all shards)."`
+	Rate     []float64     `placeholder:"N,..." help:"Transactions a second over all clients, by a schedule that slow answers don't shift; each is measured. 0 is as many as come in a closed loop (default: ${default})." default:"0"`
 	Duration time.Duration `default:"5s" help:"Of one round of one target. Figures to be quoted take 15s."`
 	Rounds   int           `default:"3" help:"Rounds. Medians are reported, with minimum and maximum."`
 	Warmup   time.Duration `default:"1s" help:"Before the first round of each target."`
@@ -112,10 +113,24 @@ type cell struct {
 	workload *workload.Workload
 	protocol load.Protocol
 	clients  int
+	rate     float64 // transactions a second; 0: a closed loop
 }
 
 func (c cell) String() string {
-	return fmt.Sprintf("%s, %s, %s", c.workload.Name, c.protocol, plural(c.clients, "client"))
+	s := fmt.Sprintf("%s, %s, %s", c.workload.Name, c.protocol, plural(c.clients, "client"))
+	if c.rate > 0 {
+		s += ", " + rate(c.rate) + "/s asked for"
+	}
+	return s
+}
+
+// fileName names the files about the cell.
+func (c cell) fileName() string {
+	name := fmt.Sprintf("%s-%s-%d", c.workload.Name, c.protocol, c.clients)
+	if c.rate > 0 {
+		name += fmt.Sprintf("-at-%g", c.rate)
+	}
+	return name
 }
 
 func plural(n int, what string) string {
@@ -180,7 +195,12 @@ func newPlan(o *options) (*plan, error) {
 				if n < 1 {
 					return nil, errors.New("--clients must be at least 1")
 				}
-				p.cells = append(p.cells, cell{w, proto, n})
+				for _, rate := range o.Rate {
+					if rate < 0 {
+						return nil, errors.New("--rate must not be negative")
+					}
+					p.cells = append(p.cells, cell{w, proto, n, rate})
+				}
 			}
 		}
 	}

@@ -32,6 +32,7 @@ type cellReport struct {
 	Workload string        `json:"workload"`
 	Protocol load.Protocol `json:"protocol"`
 	Clients  int           `json:"clients"`
+	Rate     float64       `json:"rate,omitzero"` // transactions a second that were scheduled; 0: a closed loop
 	Targets  []*figures    `json:"targets"`
 	cell     cell
 }
@@ -42,7 +43,10 @@ type figures struct {
 	Skipped string `json:"skipped,omitempty"` // why it was not measured
 	// PerSecond are the transactions committed in a second.
 	PerSecond measure.Spread `json:"per_second"`
-	// LatencyMicros has p50, p95, p99, p99.9 and max.
+	// Reached is the share of an open loop's schedule that was sent before its end.
+	Reached *measure.Spread `json:"reached,omitempty"`
+	// LatencyMicros has p50, p95, p99, p99.9 and max. In an open loop they count from when
+	// a transaction should have been sent.
 	LatencyMicros map[string]measure.Spread `json:"latency_micros"`
 	// CPUMicros is the CPU time of a transaction, by role.
 	CPUMicros map[target.Role]measure.Spread `json:"cpu_micros"`
@@ -60,6 +64,7 @@ type figures struct {
 type round struct {
 	ElapsedSeconds float64                 `json:"elapsed_seconds"`
 	Committed      int64                   `json:"committed"`
+	Schedule       *scheduled              `json:"schedule,omitempty"` // nil: a closed loop
 	Failed         int64                   `json:"failed"`
 	PerSecond      float64                 `json:"per_second"`
 	LatencyMicros  map[string]float64      `json:"latency_micros"`
@@ -69,6 +74,15 @@ type round struct {
 	RowMicros      float64                 `json:"row_micros,omitzero"`
 	PeakBytes      *int64                  `json:"peak_bytes,omitempty"`
 	result         *load.Result
+}
+
+// scheduled is what became of an open loop's schedule.
+type scheduled struct {
+	Transactions int64   `json:"transactions"`
+	Reached      float64 `json:"reached"` // the share of them that was sent before the schedule's end
+	Unsent       int64   `json:"unsent"`  // never sent; in the latencies with the time that they waited
+	// LateMicros is how late the benchmark's clients woke up, in the 99th percentile.
+	LateMicros float64 `json:"late_micros"`
 }
 
 var percentiles = []struct {
@@ -90,17 +104,27 @@ func newRound(res *load.Result, before, after map[target.Role]time.Duration) *ro
 			m.CPUMicros[role] = micros(after[role]-then) / float64(all)
 		}
 	}
+	if res.Scheduled > 0 {
+		m.Schedule = &scheduled{Transactions: res.Scheduled, Unsent: res.Unsent,
+			Reached: float64(res.SentInTime) / float64(res.Scheduled), LateMicros: micros(res.Late.Percentile(99))}
+	}
 	m.addRows()
 	// The histograms are large, and said what they had to say.
-	res.Latency, res.FirstRow = nil, nil
+	res.Latency, res.FirstRow, res.Late = nil, nil, nil
 	return m
 }
+
+// measured says whether the round has latencies.
+func (m *round) measured() bool { return m.Committed > 0 || m.Schedule != nil && m.Schedule.Unsent > 0 }
 
 // String is the round in one line.
 func (m *round) String() string {
 	s := fmt.Sprintf("%s/s, median %s ms", rate(m.PerSecond), millis(m.LatencyMicros["p50"]))
 	if cpu, ok := m.CPUMicros[target.Gateway]; ok {
 		s += fmt.Sprintf(", gateway %.1f µs", cpu)
+	}
+	if m.Schedule != nil {
+		s += fmt.Sprintf(", %s of the schedule", percent(m.Schedule.Reached))
 	}
 	if m.Failed > 0 {
 		s += fmt.Sprintf(", %d FAILED", m.Failed)
@@ -113,7 +137,7 @@ func newReport(o *options, targets []*target.Target, e *target.Embedded) *report
 }
 
 func (r *report) add(c cell) *cellReport {
-	cr := &cellReport{Workload: c.workload.Name, Protocol: c.protocol, Clients: c.clients, cell: c}
+	cr := &cellReport{Workload: c.workload.Name, Protocol: c.protocol, Clients: c.clients, Rate: c.rate, cell: c}
 	r.Cells = append(r.Cells, cr)
 	return cr
 }
@@ -133,7 +157,7 @@ func (c *cellReport) summarize() {
 		f.PerSecond = f.spread(func(m *round) (float64, bool) { return m.PerSecond, true })
 		f.LatencyMicros = map[string]measure.Spread{}
 		for _, p := range percentiles {
-			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.LatencyMicros[p.name], m.Committed > 0 })
+			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.LatencyMicros[p.name], m.measured() })
 		}
 		f.CPUMicros = map[target.Role]measure.Spread{}
 		for _, role := range []target.Role{target.Gateway, target.Server, client} {
@@ -141,6 +165,10 @@ func (c *cellReport) summarize() {
 			if slices.ContainsFunc(f.Rounds, func(m *round) bool { _, ok := has(m); return ok }) {
 				f.CPUMicros[role] = f.spread(has)
 			}
+		}
+		if slices.ContainsFunc(f.Rounds, func(m *round) bool { return m.Schedule != nil }) {
+			reached := f.spread(func(m *round) (float64, bool) { return m.Schedule.Reached, true })
+			f.Reached = &reached
 		}
 		f.summarizeRows()
 		for _, m := range f.Rounds {

@@ -185,7 +185,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 }
 
 func (r *runner) clientOptions(c cell, t *target.Target) load.Options {
-	o := load.Options{URL: t.URL, Clients: c.clients, Seed: r.Seed,
+	o := load.Options{URL: t.URL, Clients: c.clients, Rate: c.rate, Seed: r.Seed,
 		Script: func(int) load.Script { return c.workload.Script(c.protocol, r.Scale) }}
 	statements := c.workload.Statements
 	if t.Name == target.Direct {
@@ -330,7 +330,7 @@ func (r *runner) profile(ctx context.Context, c cell, contenders []*contender, t
 		if !t.Profiled {
 			continue
 		}
-		file := filepath.Join(r.options.Profile, fmt.Sprintf("%s-%s-%d.pprof", c.workload.Name, c.protocol, c.clients))
+		file := filepath.Join(r.options.Profile, c.fileName()+".pprof")
 		if err := r.embedded.Profile(ctx, file); err != nil {
 			return fmt.Errorf("profiling the gateway: %w", err)
 		}
@@ -341,6 +341,7 @@ func (r *runner) profile(ctx context.Context, c cell, contenders []*contender, t
 			return fmt.Errorf("profiling the gateway: %w", err)
 		}
 		tallies[t.Store] = tallies[t.Store].Add(res)
+		t.figures.warmedUp(res)
 		r.progress.event("profile: go tool pprof -top %s", file)
 	}
 	return nil

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
@@ -82,9 +84,10 @@ func (c *cellReport) remarks(w io.Writer) {
 			fmt.Fprintf(w, "  FAILED %s\n", line)
 		}
 	}
+	c.schedule(w)
 	first := c.Targets[0]
 	for _, f := range c.Targets[1:] {
-		if ratio, ok := pairs(first, f); ok {
+		if ratio, ok := pairs(first, f); ok && c.Rate == 0 {
 			fmt.Fprintf(w, "  throughput of %s is %.2f %s that of %s\n", first.Target, ratio.Median, bracket(ratio, twoDigits), f.Target)
 		}
 	}
@@ -92,6 +95,37 @@ func (c *cellReport) remarks(w io.Writer) {
 	for _, line := range c.bounds() {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
+}
+
+// lateness is from which on the benchmark says that its own clients woke up late.
+const lateness = 2 * time.Millisecond
+
+// schedule writes what became of an open loop's schedule.
+func (c *cellReport) schedule(w io.Writer) {
+	for _, f := range c.Targets {
+		if f.Reached == nil {
+			continue
+		}
+		fmt.Fprintf(w, "  %s: %s %s of the schedule was sent in its time", f.Target, percent(f.Reached.Median), bracket(*f.Reached, percent))
+		var never int64
+		late := 0.0
+		for _, m := range f.Rounds {
+			never += m.Schedule.Unsent
+			late = max(late, m.Schedule.LateMicros)
+		}
+		if never > 0 {
+			fmt.Fprintf(w, "; %s were never sent, and their latencies are more than the table says", thousands(float64(never)))
+		}
+		if late > micros(lateness) {
+			fmt.Fprintf(w, "; the benchmark itself was up to %s ms late in its 99th percentile: the machine is busy", millis(late))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// percent writes a share, so that only the whole is 100%.
+func percent(share float64) string {
+	return strconv.FormatFloat(math.Floor(share*1e4)/100, 'f', -1, 64) + "%"
 }
 
 // pairs is the throughput of one target relative to another's, round by round.

@@ -27,11 +27,14 @@ type Options struct {
 	Prepare []*Statement // made on each connection
 	Script  func(client int) Script
 	Seed    uint64 // of the clients' random numbers
+	// Rate makes an open loop: so many transactions in a second, over all clients, by a
+	// schedule that a slow answer does not shift. 0 is a closed loop.
+	Rate float64
 }
 
-// Clients are connections that run the same script: a closed loop, in which a client
-// sends its next transaction when the last one is answered. Its methods are for one
-// goroutine, but for Committed.
+// Clients are connections that run the same script: in a closed loop, in which a client
+// sends its next transaction when the last one is answered, or by a schedule. Its methods
+// are for one goroutine, but for Committed.
 type Clients struct {
 	options Options
 	list    []*client
@@ -132,7 +135,8 @@ func (cs *Clients) Committed() (n int64) {
 
 // Run lets the clients work for a while, or until ctx ends, and then waits for their last
 // transactions, so that the result counts all that was sent. A client that has lost its
-// connection connects again.
+// connection connects again. In an open loop the clients also send what is overdue at the
+// end, for as long again and five seconds at most.
 func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 	begin := time.Now()
 	until := begin.Add(d)
@@ -143,10 +147,14 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 		c.errors, c.unknown = Errors{}, 0
 		c.done.Store(0)
 	}
+	var open *schedule
+	if cs.options.Rate > 0 {
+		open = newSchedule(begin, d, cs.options.Rate)
+	}
 	var wg sync.WaitGroup
 	for _, c := range cs.list {
-		// Each ends with its first transaction after the end.
-		wg.Go(func() { cs.work(ctx, c, until) })
+		// Each ends with its first transaction after the end, or with the schedule.
+		wg.Go(func() { cs.work(ctx, c, until, open) })
 	}
 	wg.Wait()
 	r := &Result{Errors: Errors{}, Latency: measure.NewLatency(), FirstRow: measure.NewLatency(), Committed: cs.Committed()}
@@ -158,11 +166,22 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 		r.Rows += c.rows
 		errs = append(errs, r.Latency.Merge(c.latency), r.FirstRow.Merge(c.first))
 	}
+	if open != nil {
+		open.account(r, begin.Add(r.Elapsed))
+		if ctx.Err() == nil {
+			r.Elapsed = max(r.Elapsed, d)
+		}
+	}
 	return r, errors.Join(errs...)
 }
 
-func (cs *Clients) work(ctx context.Context, c *client, until time.Time) {
-	deadline := until.Add(answerTimeout)
+// work runs one client. open is nil in a closed loop.
+func (cs *Clients) work(ctx context.Context, c *client, until time.Time, open *schedule) {
+	end := until
+	if open != nil {
+		end = open.giveUp
+	}
+	deadline := end.Add(answerTimeout)
 	if c.conn != nil {
 		if err := c.conn.SetDeadline(deadline); err != nil {
 			c.lose(err)
@@ -171,7 +190,7 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time) {
 	stopped := ctx.Done()
 	now := time.Now()
 	defer func() { c.ended = now }()
-	for now.Before(until) {
+	for now.Before(end) {
 		select {
 		case <-stopped:
 			return
@@ -185,6 +204,12 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time) {
 			}
 		}
 		began := now
+		if open != nil {
+			var ok bool
+			if began, ok = open.next(ctx); !ok {
+				return
+			}
+		}
 		err := c.script.Transaction(c.conn, c.rnd)
 		now = time.Now()
 		if err == nil {

@@ -97,9 +97,17 @@ type Result struct {
 	Committed int64 // transactions that ended as they should
 	Unknown   int64 // among the errors: transactions that may have been committed
 	Errors    Errors
-	Latency   *measure.Latency // of the committed ones
+	Latency   *measure.Latency // of the committed ones, see also Scheduled
 	Rows      int64            // of streamed answers
 	FirstRow  *measure.Latency // of streamed answers, until the first row
+
+	// Of an open loop, whose latencies count from when a transaction should have been sent
+	// and include those that never were: how many were scheduled, how many of them were
+	// sent before the schedule's end, and how many never.
+	Scheduled, SentInTime, Unsent int64
+	// Late is how late clients woke up that had waited for their time: the benchmark's
+	// own part of the latencies. nil in a closed loop.
+	Late *measure.Latency
 }
 
 // PerSecond is the number of committed transactions in a second.
