@@ -109,8 +109,14 @@ func checkFigures(t *testing.T, c *cellReport, f *figures) {
 		}
 	}
 	_, gateway := f.CPUMicros[target.Gateway]
-	if c.cell.workload.Streams && (f.FirstRowMicros.Median <= 0 || gateway != (f.RowMicros.Median > 0) || gateway != (f.PeakBytes != nil)) {
-		t.Errorf("%s: %s: %v until the first row, %v a row, peak %v", c.cell, f.Target, f.FirstRowMicros, f.RowMicros, f.PeakBytes)
+	if c.cell.workload.Streams && (f.FirstRowMicros.Median <= 0 || gateway != (f.RowMicros.Median > 0)) {
+		t.Errorf("%s: %s: %v until the first row, %v a row", c.cell, f.Target, f.FirstRowMicros, f.RowMicros)
+	}
+	if gateway != (f.PeakBytes != nil) || gateway != (f.IdleBytes != nil && *f.IdleBytes > 1<<20) || (f.Target == target.Shardgate) != (f.AllocatedObjects != nil) {
+		t.Errorf("%s: %s: idle %v, peak %v, allocated %v", c.cell, f.Target, f.IdleBytes, f.PeakBytes, f.AllocatedObjects)
+	}
+	if n := len(f.Curve); n == 0 || f.Curve[0].Median <= 0 || f.Curve[n-1].Median > f.LatencyMicros["max"].Median {
+		t.Errorf("%s: %s: curve %v", c.cell, f.Target, f.Curve)
 	}
 	if gateway != (f.Target != target.Postgres && f.Target != target.Direct) || f.CPUMicros[target.Server].Median <= 0 || f.CPUMicros[client].Median <= 0 {
 		t.Errorf("%s: %s: CPU %v", c.cell, f.Target, f.CPUMicros)

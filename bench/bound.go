@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
@@ -23,10 +23,23 @@ func (c *cellReport) streamed(w io.Writer) {
 		if s := f.RowMicros; s.Max > 0 {
 			fmt.Fprintf(w, "; gateway %.3f µs a row %s", s.Median, bracket(s, threeDigits))
 		}
-		if s := f.PeakBytes; s != nil {
-			fmt.Fprintf(w, "; gateway's memory at most %s MiB %s above idle", mebibytes(s.Median), bracket(*s, mebibytes))
-		}
 		fmt.Fprintln(w)
+	}
+}
+
+// memory writes what the gateways hold and allocate.
+func (c *cellReport) memory(w io.Writer) {
+	for _, f := range c.Targets {
+		var parts []string
+		if s := f.PeakBytes; s != nil {
+			parts = append(parts, fmt.Sprintf("%s MiB of memory when idle, at its peak %s MiB %s more", mebibytes(float64(*f.IdleBytes)), mebibytes(s.Median), bracket(*s, mebibytes)))
+		}
+		if b, o := f.AllocatedBytes, f.AllocatedObjects; b != nil {
+			parts = append(parts, fmt.Sprintf("%s bytes in %s allocations for a transaction", thousands(b.Median), oneDigit(o.Median)))
+		}
+		if len(parts) > 0 {
+			fmt.Fprintf(w, "  gateway of %s: %s\n", f.Target, strings.Join(parts, "; "))
+		}
 	}
 }
 
@@ -59,7 +72,7 @@ func (c *cellReport) bounds() (lines []string) {
 	if s := f.RowMicros; s.Max > 0 && w.RowBound > 0 {
 		add(s.Median <= micros(w.RowBound), "a row costs the gateway at most %g µs of CPU at %s: %.3f", micros(w.RowBound), at, s.Median)
 	}
-	if s := f.PeakBytes; s != nil {
+	if s := f.PeakBytes; s != nil && w.Streams {
 		add(s.Median <= workload.MemoryBytes, "the gateway's memory is at most %s MiB above idle at %s: %s", mebibytes(workload.MemoryBytes), at, mebibytes(s.Median))
 	}
 	return lines
@@ -91,15 +104,6 @@ func (f *figures) summarizeRows() {
 	above0 := func(v float64) (float64, bool) { return v, v > 0 }
 	f.FirstRowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.FirstRowMicros) })
 	f.RowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.RowMicros) })
-	if slices.ContainsFunc(f.Rounds, func(m *round) bool { return m.PeakBytes != nil }) {
-		peak := f.spread(func(m *round) (float64, bool) {
-			if m.PeakBytes == nil {
-				return 0, false
-			}
-			return float64(*m.PeakBytes), true
-		})
-		f.PeakBytes = &peak
-	}
 }
 
 // rate writes transactions in a second.

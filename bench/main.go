@@ -46,10 +46,11 @@ type options struct {
 	Unsafe        bool `help:"Servers without fsync, for trying the benchmark out."`
 
 	// URLs may hold passwords, so --json leaves them out.
-	Target []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
-	Server []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
-	PID    []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
-	Reload bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
+	Target  []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"Also measure what is at URL. Can be repeated."`
+	Server  []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
+	PID     []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
+	Metrics []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"The metrics of a --target's gateway, for what it allocates. Can be repeated."`
+	Reload  bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
 
 	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`
 	Profile string `placeholder:"DIR" type:"path" help:"Write CPU profiles of Shardgate's gateway there, from a round more that is not counted."`
@@ -174,7 +175,7 @@ func newPlan(o *options) (*plan, error) {
 	}
 	p := &plan{options: o}
 	var err error
-	if p.foreign, err = target.Foreign(o.Target, o.Server, o.PID); err != nil {
+	if p.foreign, err = target.Foreign(o.Target, o.Server, o.PID, o.Metrics); err != nil {
 		return nil, err
 	}
 	workloads, err := workload.ByName(o.Workload)

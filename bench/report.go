@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -45,16 +46,24 @@ type figures struct {
 	PerSecond measure.Spread `json:"per_second"`
 	// Reached is the share of an open loop's schedule that was sent before its end.
 	Reached *measure.Spread `json:"reached,omitempty"`
-	// LatencyMicros has p50, p95, p99, p99.9 and max. In an open loop they count from when
+	// LatencyMicros has p50, p90, p95, p99, p99.9, p99.99 and max. In an open loop they count from when
 	// a transaction should have been sent.
 	LatencyMicros map[string]measure.Spread `json:"latency_micros"`
+	// Curve are the percentiles from 0 on: number i leaves out the 10^(-i/10)th
+	// part of the transactions that took longest. It ends where that is less than one.
+	Curve []measure.Spread `json:"curve"`
 	// CPUMicros is the CPU time of a transaction, by role.
 	CPUMicros map[target.Role]measure.Spread `json:"cpu_micros"`
-	// Of streamed answers: the time to the first row, the gateway's CPU time for a row,
-	// and the peak of its resident memory above what it holds at rest.
-	FirstRowMicros measure.Spread  `json:"first_row_micros,omitzero"`
-	RowMicros      measure.Spread  `json:"row_micros,omitzero"`
-	PeakBytes      *measure.Spread `json:"peak_bytes,omitempty"` // nil: not known
+	// IdleBytes is the gateway's resident memory before any client came, and PeakBytes the
+	// peak in a round above that; nil: not known.
+	IdleBytes *int64          `json:"idle_bytes,omitempty"`
+	PeakBytes *measure.Spread `json:"peak_bytes,omitempty"`
+	// What the gateway allocates for a transaction; nil: not known.
+	AllocatedBytes   *measure.Spread `json:"allocated_bytes,omitempty"`
+	AllocatedObjects *measure.Spread `json:"allocated_objects,omitempty"`
+	// Of streamed answers: the time to the first row, and the gateway's CPU time for a row.
+	FirstRowMicros measure.Spread `json:"first_row_micros,omitzero"`
+	RowMicros      measure.Spread `json:"row_micros,omitzero"`
 	// Errors are those of all rounds and of the warm-up.
 	Errors load.Errors `json:"errors"`
 	Rounds []*round    `json:"rounds"`
@@ -68,12 +77,20 @@ type round struct {
 	Failed         int64                   `json:"failed"`
 	PerSecond      float64                 `json:"per_second"`
 	LatencyMicros  map[string]float64      `json:"latency_micros"`
+	Curve          []float64               `json:"curve"` // as that of all rounds, in microseconds
 	CPUMicros      map[target.Role]float64 `json:"cpu_micros"`
-	Rows           int64                   `json:"rows,omitzero"` // as the next three, of streamed answers
+	PeakBytes      *int64                  `json:"peak_bytes,omitempty"`
+	Allocated      *allocated              `json:"allocated,omitempty"`
+	Rows           int64                   `json:"rows,omitzero"` // as the next two, of streamed answers
 	FirstRowMicros float64                 `json:"first_row_micros,omitzero"`
 	RowMicros      float64                 `json:"row_micros,omitzero"`
-	PeakBytes      *int64                  `json:"peak_bytes,omitempty"`
 	result         *load.Result
+}
+
+// allocated is what a gateway has allocated for a transaction.
+type allocated struct {
+	Bytes   float64 `json:"bytes"`
+	Objects float64 `json:"objects"`
 }
 
 // scheduled is what became of an open loop's schedule.
@@ -88,7 +105,24 @@ type scheduled struct {
 var percentiles = []struct {
 	name    string
 	percent float64
-}{{"p50", 50}, {"p95", 95}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}}
+}{{"p50", 50}, {"p90", 90}, {"p95", 95}, {"p99", 99}, {"p99.9", 99.9}, {"p99.99", 99.99}, {"max", 100}}
+
+// curvePerDecade is how many points of a latency curve are between two nines.
+const curvePerDecade = 10
+
+// maxCurve ends a curve at 99.999%.
+const maxCurve = 5 * curvePerDecade
+
+// curveShare is what the point of a curve leaves out.
+func curveShare(i int) float64 { return math.Pow(10, -float64(i)/curvePerDecade) }
+
+func curve(l *measure.Latency) []float64 {
+	var points []float64
+	for i := 0; i <= maxCurve && float64(l.Count())*curveShare(i) >= 1; i++ {
+		points = append(points, micros(l.Percentile(100*(1-curveShare(i)))))
+	}
+	return points
+}
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
@@ -99,6 +133,7 @@ func newRound(res *load.Result, before, after map[target.Role]time.Duration) *ro
 	for _, p := range percentiles {
 		m.LatencyMicros[p.name] = micros(res.Latency.Percentile(p.percent))
 	}
+	m.Curve = curve(res.Latency)
 	if all := m.Committed + m.Failed; all > 0 {
 		for role, then := range before {
 			m.CPUMicros[role] = micros(after[role]-then) / float64(all)
@@ -159,6 +194,7 @@ func (c *cellReport) summarize() {
 		for _, p := range percentiles {
 			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.LatencyMicros[p.name], m.measured() })
 		}
+		f.summarizeCurve()
 		f.CPUMicros = map[target.Role]measure.Spread{}
 		for _, role := range []target.Role{target.Gateway, target.Server, client} {
 			has := func(m *round) (float64, bool) { v, ok := m.CPUMicros[role]; return v, ok }
@@ -166,10 +202,30 @@ func (c *cellReport) summarize() {
 				f.CPUMicros[role] = f.spread(has)
 			}
 		}
-		if slices.ContainsFunc(f.Rounds, func(m *round) bool { return m.Schedule != nil }) {
-			reached := f.spread(func(m *round) (float64, bool) { return m.Schedule.Reached, true })
-			f.Reached = &reached
-		}
+		f.Reached = f.known(func(m *round) (float64, bool) {
+			if m.Schedule == nil {
+				return 0, false
+			}
+			return m.Schedule.Reached, true
+		})
+		f.PeakBytes = f.known(func(m *round) (float64, bool) {
+			if m.PeakBytes == nil {
+				return 0, false
+			}
+			return float64(*m.PeakBytes), true
+		})
+		f.AllocatedBytes = f.known(func(m *round) (float64, bool) {
+			if m.Allocated == nil {
+				return 0, false
+			}
+			return m.Allocated.Bytes, true
+		})
+		f.AllocatedObjects = f.known(func(m *round) (float64, bool) {
+			if m.Allocated == nil {
+				return 0, false
+			}
+			return m.Allocated.Objects, true
+		})
 		f.summarizeRows()
 		for _, m := range f.Rounds {
 			f.Errors.Merge(m.result.Errors)
@@ -177,14 +233,44 @@ func (c *cellReport) summarize() {
 	}
 }
 
-func (f *figures) spread(of func(*round) (float64, bool)) measure.Spread {
-	var values []float64
+// summarizeCurve makes the curve of all rounds, as far as each of them goes.
+func (f *figures) summarizeCurve() {
+	f.Curve = nil
+	for i := 0; len(f.Rounds) > 0; i++ {
+		points := f.values(func(m *round) (float64, bool) {
+			if i < len(m.Curve) {
+				return m.Curve[i], true
+			}
+			return 0, false
+		})
+		if len(points) < len(f.Rounds) {
+			return
+		}
+		f.Curve = append(f.Curve, measure.SpreadOf(points))
+	}
+}
+
+func (f *figures) values(of func(*round) (float64, bool)) (values []float64) {
 	for _, m := range f.Rounds {
 		if v, ok := of(m); ok {
 			values = append(values, v)
 		}
 	}
-	return measure.SpreadOf(values)
+	return values
+}
+
+func (f *figures) spread(of func(*round) (float64, bool)) measure.Spread {
+	return measure.SpreadOf(f.values(of))
+}
+
+// known is the spread of what not every target has; nil: this one does not.
+func (f *figures) known(of func(*round) (float64, bool)) *measure.Spread {
+	values := f.values(of)
+	if len(values) == 0 {
+		return nil
+	}
+	s := measure.SpreadOf(values)
+	return &s
 }
 
 func (r *report) violation(c cell, name string, err error) {

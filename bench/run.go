@@ -157,12 +157,11 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			r.ran += r.Rounds
 			continue
 		}
-		var idle *int64
-		if c.workload.Streams {
-			if idle, err = r.idleMemory(ctx, t); err != nil {
-				return err
-			}
+		idle, err := r.idleMemory(ctx, t)
+		if err != nil {
+			return err
 		}
+		f.IdleBytes = idle
 		cs, err := load.Open(ctx, r.clientOptions(c, t))
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
@@ -239,6 +238,10 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 // measure runs one round of one target. All transactions that were sent are answered at
 // its end, so CPU time and transactions are of the same work.
 func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
+	heap, err := beginHeap(ctx, t.Target)
+	if err != nil {
+		return nil, err
+	}
 	watched := t.idle != nil && measure.ResetPeak(gatewayOf(t.Target)) == nil // which may not be allowed
 	before, err := cpuOf(t.Target)
 	if err != nil {
@@ -261,7 +264,47 @@ func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
 		above := max(0, peak.Peak-*t.idle)
 		m.PeakBytes = &above
 	}
-	return m, nil
+	if ctx.Err() == nil {
+		m.Allocated, err = heap.perTransaction(ctx, m.Committed+m.Failed)
+	}
+	return m, err
+}
+
+// heapWatch takes what a gateway allocates in a round.
+type heapWatch struct {
+	url    string
+	before measure.Heap
+	own    measure.Heap // what looking once allocates
+}
+
+// beginHeap looks several times, to know what looking costs; the first time it costs
+// more. It returns nil for a target whose metrics are not known.
+func beginHeap(ctx context.Context, t *target.Target) (*heapWatch, error) {
+	if t.Metrics == "" {
+		return nil, nil
+	}
+	w := &heapWatch{url: t.Metrics}
+	for range 3 {
+		h, err := measure.HeapOf(ctx, w.url)
+		if err != nil {
+			return nil, fmt.Errorf("the metrics of %s: %w", t.Name, err)
+		}
+		w.before, w.own = h, h.Sub(w.before)
+	}
+	return w, nil
+}
+
+// perTransaction is what was allocated since then for each of n transactions.
+func (w *heapWatch) perTransaction(ctx context.Context, n int64) (*allocated, error) {
+	if w == nil || n == 0 {
+		return nil, nil
+	}
+	after, err := measure.HeapOf(ctx, w.url)
+	if err != nil {
+		return nil, err
+	}
+	d := after.Sub(w.before).Sub(w.own)
+	return &allocated{Bytes: max(0, d.Bytes) / float64(n), Objects: max(0, d.Objects) / float64(n)}, nil
 }
 
 // idleMemory is the resident memory of a target's gateway at rest; nil where it has none

@@ -54,7 +54,11 @@ func (c *cellReport) print(w io.Writer) {
 			if p.percent == 100 {
 				s.Median = s.Max // the longest of all
 			}
-			fmt.Fprintf(t, "%s\t", millis(s.Median))
+			if f.reaches(p.percent) {
+				fmt.Fprintf(t, "%s\t", millis(s.Median))
+			} else {
+				fmt.Fprint(t, "–\t")
+			}
 		}
 		if s, ok := f.CPUMicros[target.Gateway]; ok {
 			fmt.Fprintf(t, "%.1f\t%s\t", s.Median, bracket(s, oneDigit))
@@ -72,6 +76,12 @@ func (c *cellReport) print(w io.Writer) {
 	}
 	t.Flush()
 	c.remarks(w)
+}
+
+// reaches says whether each round had enough transactions for a percentile: one at least
+// beyond it.
+func (f *figures) reaches(percent float64) bool {
+	return percent == 100 || float64(len(f.Curve)-1) >= math.Floor(-math.Log10(1-percent/100)*curvePerDecade+1e-9)
 }
 
 // remarks are what is said below a table.
@@ -92,6 +102,7 @@ func (c *cellReport) remarks(w io.Writer) {
 		}
 	}
 	c.streamed(w)
+	c.memory(w)
 	for _, line := range c.bounds() {
 		fmt.Fprintf(w, "  %s\n", line)
 	}

@@ -70,6 +70,7 @@ type described struct {
 	Servers    []string `json:"servers"`
 	Parts      []Part   `json:"parts"`
 	NoPrepared string   `json:"no_prepared"`
+	Metrics    string   `json:"metrics"`
 }
 
 // Start runs the program again as another process, which is the gateway and starts the
@@ -155,7 +156,7 @@ func (e *Embedded) describe(line string) error {
 			stores[dt.Store] = s
 		}
 		e.Targets = append(e.Targets, &Target{Name: dt.Name, URL: dt.URL, Parts: dt.Parts, Store: s,
-			NoPrepared: dt.NoPrepared, Profiled: dt.Name == Shardgate})
+			NoPrepared: dt.NoPrepared, Metrics: dt.Metrics, Profiled: dt.Name == Shardgate})
 	}
 	return nil
 }

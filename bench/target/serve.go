@@ -23,6 +23,7 @@ import (
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/configs"
 	"github.com/shardgate/shardgate/gateway"
+	"github.com/shardgate/shardgate/gateway/admin"
 	"github.com/shardgate/shardgate/gateway/dev"
 	"github.com/shardgate/shardgate/gateway/localpg"
 )
@@ -121,6 +122,7 @@ type fleet struct {
 	options Options
 	root    string
 	cluster *dev.Cluster
+	metrics string // where the gateway's are
 	plain   *localpg.Server
 	bouncer *pgbouncer
 	relay   *relay
@@ -158,6 +160,12 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 	if err != nil {
 		return nil, err
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	f.metrics = "http://" + l.Addr().String() + "/metrics"
+	admin.ServeOn(l, f.cluster.Gateway) // until the process ends
 	install, err := localpg.Find()
 	if err != nil {
 		return nil, err
@@ -197,7 +205,7 @@ func (f *fleet) describe() *description {
 	}
 	plain := f.plain.URL(dev.User, dev.Database)
 	return &description{Targets: []described{
-		{Name: Shardgate, URL: f.cluster.URL() + "?sslmode=disable", Store: Shardgate, Servers: urls, Parts: parts},
+		{Name: Shardgate, URL: f.cluster.URL() + "?sslmode=disable", Store: Shardgate, Servers: urls, Parts: parts, Metrics: f.metrics},
 		{Name: Postgres, URL: plain, Store: Postgres, Servers: []string{plain}, Parts: []Part{serverPart(f.plain)}},
 	}}
 }

@@ -56,6 +56,8 @@ type Target struct {
 	Store  *Store   `json:"store"`
 	// NoPrepared says why prepared statements can't be used through it; "" if they can.
 	NoPrepared string `json:"no_prepared,omitempty"`
+	// Metrics is the URL of its gateway's metrics; "": not known.
+	Metrics string `json:"-"`
 	// Profiled says that a CPU profile of its gateway can be written.
 	Profiled bool `json:"-"`
 }
@@ -71,8 +73,9 @@ func (t *Target) Has(r Role) bool {
 }
 
 // Foreign makes targets of `name=URL` arguments. servers are `name=URL` of the servers
-// behind a target, and pids `name=PID` of the processes of its gateway.
-func Foreign(targets, servers, pids []string) ([]*Target, error) {
+// behind a target, pids `name=PID` of the processes of its gateway, and metrics `name=URL`
+// of the page on which the gateway shows its metrics.
+func Foreign(targets, servers, pids, metrics []string) ([]*Target, error) {
 	var list []*Target
 	byName := map[string]*Target{}
 	for _, arg := range targets {
@@ -115,6 +118,17 @@ func Foreign(targets, servers, pids []string) ([]*Target, error) {
 			return nil, fmt.Errorf("--pid %s: %q is no process id", name, number)
 		}
 		t.Parts = append(t.Parts, Part{Role: Gateway, Name: name, CPU: measure.CPU{PID: pid, Tree: true}})
+	}
+	for _, arg := range metrics {
+		name, u, err := cut("--metrics", arg)
+		if err != nil {
+			return nil, err
+		}
+		t := byName[name]
+		if t == nil {
+			return nil, fmt.Errorf("--metrics %s: there is no --target of that name", name)
+		}
+		t.Metrics = u
 	}
 	return list, nil
 }

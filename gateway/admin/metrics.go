@@ -27,6 +27,11 @@ func Serve(address string, g *gateway.Gateway) (stop func(), err error) {
 	if err != nil {
 		return func() {}, err
 	}
+	return ServeOn(l, g), nil
+}
+
+// ServeOn is Serve for a listener, which it closes at the end.
+func ServeOn(l net.Listener, g *gateway.Gateway) (stop func()) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_clients", Help: "Connected clients."},
@@ -50,7 +55,7 @@ func Serve(address string, g *gateway.Gateway) (stop func(), err error) {
 		server.Shutdown(ctx)
 		server.Close()
 		<-done
-	}, nil
+	}
 }
 
 // poolCollector reports the pools as they are when it is asked.

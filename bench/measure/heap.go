@@ -1,0 +1,60 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Heap is what a Go process has allocated since it began, whatever became of it.
+type Heap struct {
+	Bytes   float64
+	Objects float64
+}
+
+// Sub is what was allocated between two readings.
+func (h Heap) Sub(earlier Heap) Heap {
+	return Heap{Bytes: h.Bytes - earlier.Bytes, Objects: h.Objects - earlier.Objects}
+}
+
+const metricsTimeout = 10 * time.Second
+
+// HeapOf reads that of a process from its metrics in the text format of Prometheus,
+// where the Go collector of Prometheus's client library shows it.
+func HeapOf(ctx context.Context, url string) (Heap, error) {
+	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return Heap{}, err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return Heap{}, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return Heap{}, fmt.Errorf("%s: %s", url, answer.Status)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(answer.Body)
+	if err != nil {
+		return Heap{}, fmt.Errorf("%s: %w", url, err)
+	}
+	var h Heap
+	for _, m := range []struct {
+		name string
+		to   *float64
+	}{{"go_memstats_alloc_bytes_total", &h.Bytes}, {"go_memstats_mallocs_total", &h.Objects}} {
+		list := families[m.name].GetMetric()
+		if len(list) != 1 || list[0].GetCounter() == nil {
+			return Heap{}, fmt.Errorf("%s has no counter %s", url, m.name)
+		}
+		*m.to = list[0].GetCounter().GetValue()
+	}
+	return h, nil
+}
