@@ -19,7 +19,7 @@ check: deps-compiler
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-unit: deps
+unit: deps deps-browser
 	$(GO) test -timeout 10m ./...
 
 # The packages where goroutines meet, once more under the race detector. What runs the
@@ -50,9 +50,12 @@ bench: deps
 histories: deps
 	$(GO) run ./bench histories $(ARGS)
 
-.PHONY: deps deps-compiler
+.PHONY: deps deps-compiler deps-browser
 deps: deps-compiler
 	@scripts/install.sh postgres
+# Without one, the test that looks at the benchmark's page is skipped.
+deps-browser:
+	-@scripts/install.sh browser
 deps-compiler:
 	@scripts/install.sh compiler
 

@@ -56,7 +56,8 @@ func smoke(t *testing.T, args ...string) {
 	var lines bytes.Buffer
 	file := filepath.Join(t.TempDir(), "report.json")
 	profiles := t.TempDir()
-	o := parse(t, append(args, "--smoke", "--profile="+profiles, "--json="+file, "--duration=120ms")...)
+	dir := t.TempDir()
+	o := parse(t, append(args, "--smoke", "--report="+dir, "--profile="+profiles, "--json="+file, "--duration=120ms")...)
 	r, err := run(t.Context(), o, &progress{to: &lines})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &lines)
@@ -74,8 +75,8 @@ func smoke(t *testing.T, args ...string) {
 		for _, f := range c.Targets {
 			checkFigures(t, c, f)
 		}
-		if got, want := len(c.bounds()), promises[c.Workload]; got != want {
-			t.Errorf("%s: %d bounds in place of %d: %q", c.cell, got, want, c.bounds())
+		if got, want := len(c.Bounds), promises[c.Workload]; got != want {
+			t.Errorf("%s: %d bounds in place of %d: %v", c.cell, got, want, c.Bounds)
 		}
 		if _, err := os.Stat(filepath.Join(profiles, c.Workload+"-"+string(c.Protocol)+"-"+strconv.Itoa(c.Clients)+".pprof")); err != nil {
 			t.Error(err)
@@ -89,6 +90,14 @@ func smoke(t *testing.T, args ...string) {
 		t.Errorf("%d lines of progress:\n%s", n, &lines)
 	}
 	readBack(t, r, file)
+	if err := r.writeReport(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{resultsFile, pageFile} {
+		if fi, err := os.Stat(filepath.Join(dir, name)); err != nil || fi.Size() < 10_000 {
+			t.Errorf("%s: %+v, %v", name, fi, err)
+		}
+	}
 }
 
 // promises is how many bounds are documented of a workload.
@@ -298,7 +307,7 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("%g: %s", in, got)
 		}
 	}
-	for in, want := range map[float64]string{12: "0.012", 999.4: "0.999", 1500: "1.5", 123456: "123"} {
+	for in, want := range map[float64]string{12: "0.012", 999.4: "0.999", 1500: "1.50", 15000: "15.0", 123456: "123"} {
 		if got := millis(in); got != want {
 			t.Errorf("%g µs: %s", in, got)
 		}

@@ -43,40 +43,61 @@ func (c *cellReport) memory(w io.Writer) {
 	}
 }
 
-// bounds compares Shardgate's figures with what is promised of them: a line for each
-// promise about this cell.
-func (c *cellReport) bounds() (lines []string) {
+// bound is a promise about Shardgate's figures, and what became of it.
+type bound struct {
+	Of     string  `json:"of"`     // which figure, as compare names it
+	Limit  float64 `json:"limit"`  // in the figure's unit
+	Value  float64 `json:"value"`  // the median
+	Within bool    `json:"within"` // the limit
+	Text   string  `json:"text"`
+	remark string
+}
+
+func (b bound) String() string {
+	verdict := "within it"
+	if !b.Within {
+		verdict = "ABOVE IT"
+	}
+	return b.Text + ", " + verdict + b.remark
+}
+
+// bounds compares Shardgate's figures with what is promised of them in this cell.
+func (c *cellReport) bounds() (list []bound) {
 	w, f := c.cell.workload, c.of(target.Shardgate)
 	if f == nil || c.Clients != w.Clients || c.Rate > 0 {
 		return nil
 	}
-	add := func(within bool, format string, args ...any) {
-		verdict := "within it"
-		if !within {
-			verdict = "ABOVE IT"
-		}
-		lines = append(lines, "bound: "+fmt.Sprintf(format, args...)+", "+verdict)
+	add := func(of string, value, limit float64, format string, args ...any) *bound {
+		list = append(list, bound{Of: of, Limit: limit, Value: value, Within: value <= limit, Text: fmt.Sprintf(format, args...)})
+		return &list[len(list)-1]
 	}
 	at := plural(c.Clients, "client")
 	if s, measured := f.CPUMicros[target.Gateway]; measured && w.Bound > 0 {
-		add(s.Median <= micros(w.Bound), "a %s costs the gateway at most %g µs of CPU at %s: %.1f", w.Unit, micros(w.Bound), at, s.Median)
-		lines[len(lines)-1] += c.yardstick(s.Median)
+		limit := micros(w.Bound)
+		add(gatewayCPU, s.Median, limit, "a %s costs the gateway at most %g µs of CPU at %s: %.1f", w.Unit, limit, at, s.Median).remark = c.yardstick(s.Median)
 	}
 	if d := c.of(target.Direct); d != nil && len(d.Rounds) > 0 && len(f.Rounds) > 0 {
 		mine, direct := f.LatencyMicros["p50"], d.LatencyMicros["p50"]
-		bound := workload.DirectFactor*direct.Median + micros(workload.DirectExtra)
-		add(mine.Median <= bound, "the median is at most %g times direct plus %v at %s, here %s ms: %s %s, direct %s %s",
-			workload.DirectFactor, workload.DirectExtra, at, millis(bound),
+		limit := workload.DirectFactor*direct.Median + micros(workload.DirectExtra)
+		add("p50", mine.Median, limit, "the median is at most %g times direct plus %v at %s, here %s ms: %s %s, direct %s %s",
+			workload.DirectFactor, workload.DirectExtra, at, millis(limit),
 			millis(mine.Median), bracket(mine, millis), millis(direct.Median), bracket(direct, millis))
 	}
 	if s := f.RowMicros; s.Max > 0 && w.RowBound > 0 {
-		add(s.Median <= micros(w.RowBound), "a row costs the gateway at most %g µs of CPU at %s: %.3f", micros(w.RowBound), at, s.Median)
+		add(rowCPU, s.Median, micros(w.RowBound), "a row costs the gateway at most %g µs of CPU at %s: %.3f", micros(w.RowBound), at, s.Median)
 	}
 	if s := f.PeakBytes; s != nil && w.Streams {
-		add(s.Median <= workload.MemoryBytes, "the gateway's memory is at most %s MiB above idle at %s: %s", mebibytes(workload.MemoryBytes), at, mebibytes(s.Median))
+		add(peakMemory, s.Median, workload.MemoryBytes, "the gateway's memory is at most %s MiB above idle at %s: %s", mebibytes(workload.MemoryBytes), at, mebibytes(s.Median))
 	}
-	return lines
+	return list
 }
+
+// Figures that have a name besides that of a percentile.
+const (
+	gatewayCPU = "gateway CPU"
+	rowCPU     = "gateway CPU a row"
+	peakMemory = "peak memory"
+)
 
 // of are the figures of a target; nil: it has none.
 func (c *cellReport) of(name string) *figures {

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -52,6 +53,7 @@ type options struct {
 	Metrics []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"The metrics of a --target's gateway, for what it allocates. Can be repeated."`
 	Reload  bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
 
+	Report  string `placeholder:"DIR" type:"path" help:"Write results.json there, as with --json, and index.html, a page with plots."`
 	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`
 	Profile string `placeholder:"DIR" type:"path" help:"Write CPU profiles of Shardgate's gateway there, from a round more that is not counted."`
 	Smoke   bool   `help:"A second for each workload, on a small cluster without fsync: does it run?"`
@@ -87,6 +89,10 @@ func (o *options) Run(ctx context.Context, p *progress, out io.Writer) error {
 		return err
 	}
 	r.print(out)
+	if o.Report != "" {
+		err = errors.Join(err, r.writeReport(o.Report))
+		p.event("report: %s", filepath.Join(o.Report, pageFile))
+	}
 	if o.JSON != "" {
 		err = errors.Join(err, r.write(o.JSON))
 	}

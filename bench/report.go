@@ -35,6 +35,7 @@ type cellReport struct {
 	Clients  int           `json:"clients"`
 	Rate     float64       `json:"rate,omitzero"` // transactions a second that were scheduled; 0: a closed loop
 	Targets  []*figures    `json:"targets"`
+	Bounds   []bound       `json:"bounds,omitempty"`
 	cell     cell
 }
 
@@ -231,6 +232,7 @@ func (c *cellReport) summarize() {
 			f.Errors.Merge(m.result.Errors)
 		}
 	}
+	c.Bounds = c.bounds()
 }
 
 // summarizeCurve makes the curve of all rounds, as far as each of them goes.

@@ -43,6 +43,9 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 		defer r.embedded.Stop()
 	}
 	r.report = newReport(o, r.targets, r.embedded)
+	for _, t := range r.foreign {
+		r.report.Environment.ask(ctx, t)
+	}
 	if err := r.loadData(ctx); err != nil {
 		return nil, err
 	}

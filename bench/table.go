@@ -103,8 +103,8 @@ func (c *cellReport) remarks(w io.Writer) {
 	}
 	c.streamed(w)
 	c.memory(w)
-	for _, line := range c.bounds() {
-		fmt.Fprintf(w, "  %s\n", line)
+	for _, b := range c.Bounds {
+		fmt.Fprintf(w, "  bound: %s\n", b)
 	}
 }
 
@@ -176,6 +176,8 @@ func millis(micros float64) string {
 	switch {
 	case ms < 1:
 		return strconv.FormatFloat(ms, 'f', 3, 64)
+	case ms < 10:
+		return strconv.FormatFloat(ms, 'f', 2, 64)
 	case ms < 100:
 		return strconv.FormatFloat(ms, 'f', 1, 64)
 	}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing on Debian, or says in one line what to install elsewhere.
-# Usage: install.sh compiler|postgres|drivers
+# Usage: install.sh compiler|postgres|drivers|browser
 set -eu
 
 # install PACKAGES...: by apt-get as root, or by sudo without a password.
@@ -64,8 +64,14 @@ drivers)
 		(cd "$node" && npm ci --no-audit --no-fund --loglevel=error)
 	fi
 	;;
+browser)
+	for name in chromium-headless-shell chromium chromium-browser google-chrome-stable google-chrome chrome; do
+		command -v "$name" >/dev/null 2>&1 && exit 0
+	done
+	install chromium-headless-shell fonts-dejavu-core
+	;;
 *)
-	echo "usage: $0 compiler|postgres|drivers" >&2
+	echo "usage: $0 compiler|postgres|drivers|browser" >&2
 	exit 2
 	;;
 esac

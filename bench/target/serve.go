@@ -192,7 +192,7 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 		}
 		d.Targets = append(d.Targets, f.relay.describe(d.Targets[1]))
 	}
-	d.Settings, err = changedSettings(ctx, f.plain.URL("", ""))
+	d.Settings, err = ChangedSettings(ctx, f.plain.URL("", ""))
 	return d, err
 }
 
@@ -214,8 +214,8 @@ func serverPart(s *localpg.Server) Part {
 	return Part{Role: Server, Name: s.Name(), CPU: measure.CPU{PID: s.PID(), Tree: true}}
 }
 
-// changedSettings are those of a server that its configuration gives.
-func changedSettings(ctx context.Context, url string) (map[string]string, error) {
+// ChangedSettings are those of a server that its configuration gives.
+func ChangedSettings(ctx context.Context, url string) (map[string]string, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil, err
