@@ -52,7 +52,7 @@ func (a *analysis) partitionedBy(sel *pg.SelectStmt, lvl *level, ok func([]colum
 				return
 			}
 			var columns []column
-			for _, p := range partition(sel, f.Over) {
+			for _, p := range partition(sel.WindowClause, f.Over) {
 				if c, ok := a.column(p, lvl); ok {
 					columns = append(columns, c)
 				}
@@ -63,16 +63,15 @@ func (a *analysis) partitionedBy(sel *pg.SelectStmt, lvl *level, ok func([]colum
 	return all
 }
 
-// partition is the PARTITION BY of a window, which may be that of one it refers to.
-func partition(sel *pg.SelectStmt, w *pg.WindowDef) []*pg.Node {
+// partition is the PARTITION BY of a window, which may be that of one it refers to. Named
+// windows refer to those that were defined before them, and so never to themselves.
+func partition(named []*pg.Node, w *pg.WindowDef) []*pg.Node {
 	for _, name := range []string{w.Name, w.Refname} {
 		if name == "" {
 			continue
 		}
-		for _, n := range sel.WindowClause {
-			if d := n.GetWindowDef(); d.Name == name && d != w {
-				return partition(sel, d)
-			}
+		if i := slices.IndexFunc(named, func(n *pg.Node) bool { return n.GetWindowDef().Name == name }); i >= 0 {
+			return partition(named[:i], named[i].GetWindowDef())
 		}
 	}
 	return w.PartitionClause
