@@ -112,13 +112,14 @@ func (a *analysis) literal(c *pg.A_Const, f family) (Value, bool) {
 // tell, since the plan is for other values as well, and 0 is one of them.
 func (a *analysis) negative(from, to int32) bool {
 	odd := false
-	toks := sqltext.NewTokensAt([]byte(a.text[:to]), int(from))
+	between := []byte(a.text[from:to])
+	toks := sqltext.NewTokens(between)
 	for {
 		t, ok := toks.Next()
 		if !ok {
 			return odd
 		}
-		if t.Is([]byte(a.text), '-') {
+		if t.Is(between, '-') {
 			odd = !odd
 		}
 	}
