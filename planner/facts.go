@@ -158,7 +158,7 @@ func (a *analysis) collectOr(branches []*pg.Node, lvl *level, f *facts) {
 			if i == 0 {
 				both = append(both, p)
 			} else if k := slices.IndexFunc(merged, func(q factPin) bool { return q.column == p.column }); k >= 0 {
-				both = append(both, factPin{column: p.column, keys: slices.Concat(merged[k].keys, p.keys)})
+				both = append(both, factPin{column: p.column, keys: append(merged[k].keys, p.keys...)})
 			}
 		}
 		merged = both
