@@ -64,7 +64,7 @@ func (a *analysis) filled(def *pg.Node, d Distribution, t *Table) {
 	if !distributed(d) || a.env.Shards == 1 {
 		return
 	}
-	x := &analysis{env: a.env, text: a.text, lits: a.lits, paramNodes: a.paramNodes, paramCount: a.paramCount}
+	x := &analysis{env: a.env, text: a.text, lits: a.lits, paramNodes: a.paramNodes, paramRefs: a.paramRefs}
 	x.expr(def, &level{}, nil)
 	serial := isSerial(def.GetColumnDef().GetTypeName())
 	for _, k := range def.GetColumnDef().GetConstraints() {

@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -73,7 +75,7 @@ type analysis struct {
 	withRefs     int
 	params       int
 	paramNodes   map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
-	paramCount   map[int]int             // occurrences of $n
+	paramRefs    map[int][]*pg.ParamRef  // occurrences of $n
 	uncertain    bool                    // a pin was left out for want of a parameter's type
 }
 
@@ -491,22 +493,16 @@ func (a *analysis) shown(n *pg.Node, lvl *level) bool {
 
 func (a *analysis) param(p *pg.ParamRef) {
 	a.params = max(a.params, int(p.Number))
-	a.paramCount[int(p.Number)]++
+	a.paramRefs[int(p.Number)] = append(a.paramRefs[int(p.Number)], p)
 }
 
 // inferred says whether PostgreSQL is certain to give the undeclared parameter
 // n (from 0) a type of family f: every use of it is next to such a column.
 func (a *analysis) inferred(n int, f family) bool {
-	uses := 0
-	for p, g := range a.paramNodes {
-		if int(p.Number) == n+1 {
-			if g != f {
-				return false
-			}
-			uses++
-		}
-	}
-	return uses == a.paramCount[n+1]
+	return !slices.ContainsFunc(a.paramRefs[n+1], func(p *pg.ParamRef) bool {
+		g, known := a.paramNodes[p]
+		return !known || g != f
+	})
 }
 
 // str is the value of a String node.

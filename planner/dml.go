@@ -367,22 +367,20 @@ func (a *analysis) split(ins *pg.InsertStmt, t *Table, keys [][]Value) (Node, *R
 		TailStart:  sqltext.AnchorOf(rows[len(rows)-1].end, a.lits),
 		KeepsOrder: ins.OnConflictClause == nil || ins.OnConflictClause.Action == pg.OnConflictAction_ONCONFLICT_UPDATE && ins.OnConflictClause.WhereClause == nil,
 	}
+	if len(params) > 0 && params[0].at < rows[0].start {
+		return nil, unsupported("a parameter before VALUES can't be divided over shards", "Use a constant.")
+	}
+	until := func(end int) (refs []ParamRef) { // of those that are left
+		for len(params) > 0 && params[0].at < end {
+			refs = append(refs, ParamRef{sqltext.AnchorOf(params[0].at, a.lits), params[0].n})
+			params = params[1:]
+		}
+		return refs
+	}
 	for i, r := range rows {
-		row := SplitRow{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits), Key: keys[i]}
-		for _, p := range params {
-			if p.at >= r.start && p.at < r.end {
-				row.Params = append(row.Params, ParamRef{sqltext.AnchorOf(p.at, a.lits), p.n})
-			}
-		}
-		s.Rows = append(s.Rows, row)
+		s.Rows = append(s.Rows, SplitRow{Start: sqltext.AnchorOf(r.start, a.lits), End: sqltext.AnchorOf(r.end, a.lits), Key: keys[i], Params: until(r.end)})
 	}
-	for _, p := range params {
-		if p.at >= rows[len(rows)-1].end {
-			s.TailParams = append(s.TailParams, ParamRef{sqltext.AnchorOf(p.at, a.lits), p.n})
-		} else if p.at < rows[0].start {
-			return nil, unsupported("a parameter before VALUES can't be divided over shards", "Use a constant.")
-		}
-	}
+	s.TailParams = until(len(a.text))
 	return s, nil
 }
 

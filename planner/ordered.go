@@ -290,7 +290,7 @@ func (a *analysis) comparable(x *pg.Node) bool {
 	eachMessageBelow(x, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.ParamRef: // as a further column, it would come first, and decide its type
-			ok = ok && (a.declared(int(v.Number)-1) != 0 || a.paramCount[int(v.Number)] == 1)
+			ok = ok && (a.declared(int(v.Number)-1) != 0 || len(a.paramRefs[int(v.Number)]) == 1)
 		case *pg.FuncCall:
 			f, known := a.env.Schema.functions[str(v.Funcname[len(v.Funcname)-1])]
 			ok = ok && known && f.Volatility != Volatile && !f.ReturnsSet
@@ -319,7 +319,7 @@ func (a *analysis) mergeLimit(sel *pg.SelectStmt, out *Ordered) (edits []edit, o
 		}
 		v, known := a.value(x.node, familyInt)
 		r, found := a.exprText(x.node)
-		if v.Source == FromParam && v.Type == 0 && a.paramCount[v.Index+1] > 1 {
+		if v.Source == FromParam && v.Type == 0 && len(a.paramRefs[v.Index+1]) > 1 {
 			return nil, false // it may be of another type than bigint
 		}
 		if !known || !found || v.Source != FromLiteral && v.Source != FromParam || x.node.GetTypeCast() != nil {

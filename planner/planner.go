@@ -86,7 +86,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 		return &Statement{Node: &Control{Kind: Empty}}, nil
 	}
 	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x, names: p.names,
-		paramNodes: map[*pg.ParamRef]family{}, paramCount: map[int]int{},
+		paramNodes: map[*pg.ParamRef]family{}, paramRefs: map[int][]*pg.ParamRef{},
 		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}, entries: map[*pg.ColumnRef]*rte{}, rows: map[*pg.ColumnRef]*rte{},
 		targets: map[*pg.ColumnRef]*pg.ResTarget{}}
 	defer func() {
