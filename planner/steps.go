@@ -60,6 +60,8 @@ type piece struct {
 	step   int
 	w      *wanted
 	self   bool // it is a recursive query
+	// late says that it changes rows, or reads what pieces return that do; see arrange.
+	late bool
 }
 
 // stepper plans Steps.
@@ -498,8 +500,10 @@ func (s *stepper) arrange(*pg.Node) *Refusal {
 		defer delete(under, i)
 		after := slices.Clone(p.after)
 		slices.Sort(after)
+		p.late = p.target != nil
 		for _, x := range after {
 			visit(x)
+			p.late = p.late || s.pieces[x].late
 		}
 		order = append(order, p)
 	}
@@ -512,18 +516,11 @@ func (s *stepper) arrange(*pg.Node) *Refusal {
 	if cycle {
 		return nestedDML()
 	}
-	var reading func(p *piece) bool
-	reading = func(p *piece) bool {
-		return p.target == nil && !slices.ContainsFunc(p.after, func(i int) bool { return !reading(s.pieces[i]) })
-	}
-	for _, p := range order {
-		if reading(p) {
-			s.order = append(s.order, p)
-		}
-	}
-	for _, p := range order {
-		if !reading(p) {
-			s.order = append(s.order, p)
+	for _, late := range []bool{false, true} {
+		for _, p := range order {
+			if p.late == late {
+				s.order = append(s.order, p)
+			}
 		}
 	}
 	return nil
