@@ -45,7 +45,10 @@ type analysis struct {
 	toks    []sqltext.Token                 // see tokens
 	sampled map[*pg.RangeVar]bool           // uses with TABLESAMPLE
 
-	canonicals map[*pg.Node]string // see canonical
+	// What has been found out before.
+	canonicals map[*pg.Node]string     // see canonical
+	sharded    map[*pg.SelectStmt]bool // see within
+	mentions   map[string]mentions     // see mentioned
 
 	writes       bool // rows may be changed by a function or a nested statement
 	changes      bool // a function may change rows
@@ -100,15 +103,6 @@ func refuse(r *Refusal) { panic(r) }
 
 func unsupported(message, hint string) *Refusal {
 	return &Refusal{Code: "0A000", Message: message, Hint: hint}
-}
-
-// eachRangeVar calls f for each table name below a SELECT.
-func eachRangeVar(sel *pg.SelectStmt, f func(*pg.RangeVar)) {
-	eachMessage(sel.ProtoReflect(), func(m protoreflect.Message) {
-		if rv, ok := m.Interface().(*pg.RangeVar); ok {
-			f(rv)
-		}
-	})
 }
 
 // complete makes sure that the walk has met every relation of the tree: a node

@@ -30,24 +30,35 @@ func (a *analysis) derive(s *pg.RangeSubselect, e *rte, lvl *level) *facts {
 	return around
 }
 
+// mentions is how often a name is in a statement: as that of a relation, and of a CTE that
+// is defined.
+type mentions struct{ uses, definitions int }
+
+// mentioned is how often a name is in the statement.
+func (a *analysis) mentioned(name string) mentions {
+	if a.mentions == nil {
+		a.mentions = map[string]mentions{}
+		add := func(name string, uses, definitions int) {
+			n := a.mentions[name]
+			a.mentions[name] = mentions{n.uses + uses, n.definitions + definitions}
+		}
+		eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
+			switch v := m.Interface().(type) {
+			case *pg.RangeVar:
+				add(v.Relname, 1, 0)
+			case *pg.CommonTableExpr:
+				add(v.Ctename, 0, 1)
+			}
+		})
+	}
+	return a.mentions[name]
+}
+
 // outputsOf are the columns of a CTE, if it is used once: two uses of it have different
 // rows, which one and the same columns can't stand for.
 func (a *analysis) outputsOf(cte *pg.CommonTableExpr, w *pg.WithClause, in *level) outputs {
-	uses, definitions := 0, 0
-	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
-		switch v := m.Interface().(type) {
-		case *pg.RangeVar:
-			if v.Relname == cte.Ctename {
-				uses++
-			}
-		case *pg.CommonTableExpr:
-			if v.Ctename == cte.Ctename {
-				definitions++
-			}
-		}
-	})
 	names, cols, ok := a.outputs(cte.Ctequery.GetSelectStmt(), in)
-	if !ok || w.Recursive || uses != 1 || definitions != 1 || len(cte.Aliascolnames) > len(names) {
+	if !ok || w.Recursive || a.mentioned(cte.Ctename) != (mentions{1, 1}) || len(cte.Aliascolnames) > len(names) {
 		return outputs{}
 	}
 	for i, n := range cte.Aliascolnames {

@@ -284,16 +284,31 @@ func (a *analysis) side(n *pg.Node) (*leaf, *Refusal) {
 	return nil, unsupported("this form of FROM item is not supported over several shards yet", "Use tables and joins.")
 }
 
-// within says whether a sharded table is used inside a subquery.
+// within says whether a sharded table is used inside a subquery. It is found out once for
+// each: a chain of set operations is subqueries within subqueries.
 func (a *analysis) within(sel *pg.SelectStmt) bool {
-	found := false
-	eachRangeVar(sel, func(rv *pg.RangeVar) {
-		t := a.env.find(rv.Schemaname, rv.Relname)
-		if t != nil && t.Distribution == Sharded {
-			found = true
+	has, known := a.sharded[sel]
+	if !known {
+		eachField(sel.ProtoReflect(), func(m protoMessage) { has = a.usesSharded(m) || has })
+		if a.sharded == nil {
+			a.sharded = map[*pg.SelectStmt]bool{}
 		}
-	})
-	return found
+		a.sharded[sel] = has
+	}
+	return has
+}
+
+func (a *analysis) usesSharded(m protoMessage) bool {
+	switch v := m.Interface().(type) {
+	case *pg.SelectStmt:
+		return a.within(v)
+	case *pg.RangeVar:
+		t := a.env.find(v.Schemaname, v.Relname)
+		return t != nil && t.Distribution == Sharded
+	}
+	has := false
+	eachField(m, func(m protoMessage) { has = a.usesSharded(m) || has })
+	return has
 }
 
 func keptSide(l *leaf) *Refusal {
