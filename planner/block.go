@@ -12,9 +12,10 @@ type block struct {
 	sel      *pg.SelectStmt
 	lvl      *level
 	parent   *block
-	children []*block // in the order of the analysis
-	uses     []use    // of relations in its own FROM
-	unstable string   // as of analysis, but of this block
+	children []*block                // in the order of the analysis
+	uses     []use                   // of relations in its own FROM
+	unstable string                  // as of analysis, but of this block
+	twins    map[*pg.SelectStmt]bool // see twice; nil until it is asked
 }
 
 // below says whether a block is another one, or inside it.

@@ -85,27 +85,39 @@ func (a *analysis) ungrouped(sel *pg.SelectStmt, u use, terms []*pg.Node) bool {
 // parts by the same names then, and so whole relations.
 func (b *block) alike() bool {
 	for ; b.parent != nil; b = b.parent {
-		around := b.parent.sel
-		if len(around.GroupClause)+len(around.DistinctClause) == 0 {
-			continue
-		}
-		is, another := false, false
-		for _, n := range slices.Concat(around.TargetList, around.DistinctClause, around.GroupClause, []*pg.Node{around.HavingClause}, around.SortClause) {
-			if n == nil {
-				continue
-			}
-			eachMessageBelow(n, func(m protoMessage) {
-				if sel, ok := m.Interface().(*pg.SelectStmt); ok {
-					is = is || sel == b.sel
-					another = another || sel != b.sel && same(selectNode(sel), selectNode(b.sel))
-				}
-			})
-		}
-		if is && another {
+		if b.parent.twice()[b.sel] {
 			return true
 		}
 	}
 	return false
+}
+
+// twice are the subqueries that stand twice in a block with GROUP BY or DISTINCT.
+func (b *block) twice() map[*pg.SelectStmt]bool {
+	sel := b.sel
+	if b.twins != nil || len(sel.GroupClause)+len(sel.DistinctClause) == 0 {
+		return b.twins
+	}
+	b.twins = map[*pg.SelectStmt]bool{}
+	first := map[string]*pg.SelectStmt{}
+	for _, n := range slices.Concat(sel.TargetList, sel.DistinctClause, sel.GroupClause, []*pg.Node{sel.HavingClause}, sel.SortClause) {
+		if n == nil {
+			continue
+		}
+		eachMessageBelow(n, func(m protoMessage) {
+			inner, ok := m.Interface().(*pg.SelectStmt)
+			if !ok {
+				return
+			}
+			text := marshaled(withoutPlaces(selectNode(inner)))
+			if twin := first[text]; twin != nil {
+				b.twins[inner], b.twins[twin] = true, true
+			} else {
+				first[text] = inner
+			}
+		})
+	}
+	return b.twins
 }
 
 func selectNode(sel *pg.SelectStmt) *pg.Node {

@@ -156,14 +156,19 @@ func (a *analysis) canonical(n *pg.Node) string {
 		}
 		refs = refs[1:]
 	})
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(n)
-	if err != nil { // not of a tree that the parser has made
-		return fmt.Sprintf("%p", tree)
-	}
 	if a.canonicals == nil {
 		a.canonicals = map[*pg.Node]string{}
 	}
-	a.canonicals[tree] = string(b)
+	a.canonicals[tree] = marshaled(n)
+	return a.canonicals[tree]
+}
+
+// marshaled is a tree as a string that only equal trees have.
+func marshaled(n *pg.Node) string {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(n)
+	if err != nil { // not of a tree that the parser has made
+		return fmt.Sprintf("%p", n)
+	}
 	return string(b)
 }
 
