@@ -59,6 +59,7 @@ func TestLargeStatements(t *testing.T) {
 		"rows of $n":      "INSERT INTO customers (id, name) VALUES " + list(30_000, "($%1, $%2)"),
 		"keys of $n":      "SELECT * FROM customers WHERE id IN (" + list(10_000, "$%1") + ")",
 		"OR":              "SELECT * FROM customers WHERE id = 0 " + strings.ReplaceAll(list(10_000, "OR id = %"), ",", ""),
+		"derived columns": "SELECT max(x) FROM (SELECT " + list(5000, "id AS c%") + ", id AS x FROM customers) s",
 		"set operations":  "SELECT id FROM customers" + strings.Repeat(" UNION SELECT max(id) FROM orders", 900),
 		"WITH":            "WITH c AS (SELECT 1), " + list(2000, "c% AS (SELECT max(id) AS id FROM customers)") + " SELECT * FROM c1",
 		"subqueries":      "SELECT DISTINCT " + list(300, "(SELECT max(name) FROM customers c WHERE c.id = o.customer_id + %)") + " FROM orders o",

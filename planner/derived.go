@@ -124,29 +124,42 @@ func (a *analysis) outputs(sel *pg.SelectStmt, lvl *level) (names []string, cols
 		c, _ := a.column(t.Val, lvl)
 		names, cols = append(names, outputName(t)), append(cols, c)
 	}
+	separable := a.separable(sel, lvl)
 	for i := range cols {
-		if !a.separable(sel, lvl, cols[i]) {
+		if !separable(cols[i]) {
 			cols[i] = column{}
 		}
 	}
 	return names, cols, true
 }
 
-// separable says whether rows with different values in a column have nothing to do with
-// each other in a query.
-func (a *analysis) separable(sel *pg.SelectStmt, lvl *level, c column) bool {
-	if c.rte == nil || sel.LimitCount != nil || sel.LimitOffset != nil || len(sel.LockingClause) > 0 || a.outerAgg ||
-		!a.partitionedBy(sel, lvl, func(columns []column) bool { return slices.Contains(columns, c) }) ||
-		len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil {
-		return false
+// separable tells in which columns of a query rows with different values have nothing to do
+// with each other.
+func (a *analysis) separable(sel *pg.SelectStmt, lvl *level) func(column) bool {
+	switch {
+	case sel.LimitCount != nil, sel.LimitOffset != nil, len(sel.LockingClause) > 0, a.outerAgg,
+		len(sel.DistinctClause) > 0 && sel.DistinctClause[0].GetNode() != nil,
+		slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }),
+		len(sel.GroupClause) == 0 && a.aggregates(sel):
+		return func(column) bool { return false }
 	}
-	if len(sel.GroupClause) == 0 {
-		return !a.aggregates(sel)
+	var within [][]column // the columns of GROUP BY, and of each PARTITION BY
+	a.partitionedBy(sel, lvl, func(columns []column) bool {
+		within = append(within, columns)
+		return true
+	})
+	if len(sel.GroupClause) > 0 {
+		var columns []column
+		for _, n := range a.grouped(sel) {
+			if c, ok := a.column(n, lvl); ok {
+				columns = append(columns, c)
+			}
+		}
+		within = append(within, columns)
 	}
-	return slices.ContainsFunc(a.grouped(sel), func(n *pg.Node) bool {
-		x, ok := a.column(n, lvl)
-		return ok && x == c
-	}) && !slices.ContainsFunc(sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil })
+	return func(c column) bool {
+		return c.rte != nil && !slices.ContainsFunc(within, func(columns []column) bool { return !slices.Contains(columns, c) })
+	}
 }
 
 // disjoint says whether the shards' rows of a subquery in FROM are disjoint parts of
