@@ -72,7 +72,7 @@ func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, 
 	if len(sel.SortClause) == 0 || len(sel.TargetList) == 0 || a.names || a.returnsSets(sel) || a.multi() != nil || limited && (len(a.locks) > 0 || a.volatile) {
 		return nil, nil
 	}
-	if a.expansion != nil && a.namesSchemas() {
+	if a.expansion != nil && a.namesSchemas() || a.width(sel)+len(sel.SortClause) > maxTargets {
 		return nil, nil
 	}
 	merge, anchor, why := a.scatterSelect(sel, true)
@@ -105,6 +105,21 @@ func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, 
 		return nil, nil
 	}
 	return out, anchor
+}
+
+// maxTargets is how many columns a SELECT can give: MaxTupleAttributeNumber in PostgreSQL's
+// htup_details.h.
+const maxTargets = 1664
+
+// width is how many columns a SELECT gives at most, as far as it is known.
+func (a *analysis) width(sel *pg.SelectStmt) int {
+	n := len(sel.TargetList)
+	if slices.ContainsFunc(sel.TargetList, isStar) {
+		for _, e := range a.root.lvl.rtes {
+			n += len(e.columns)
+		}
+	}
+	return n
 }
 
 // namesSchemas says whether a column is referred to by a schema as well, which is no view's
