@@ -44,13 +44,11 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 	if len(a.items) > 0 {
 		return nil, why
 	}
-	a.clocks = a.clockEdits(n)
 	t := target.table
-	if t != nil {
-		a.clocks = append(a.clocks, a.fillAssigned(n.GetUpdateStmt().GetTargetList(), t)...)
-	}
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
-	if t != nil {
+	if t == nil {
+		a.replaceClocks(n)
+	} else {
+		a.replaceClocks(n, a.fillAssigned(n.GetUpdateStmt().GetTargetList(), t)...)
 		if r := a.differs(n, t); r != nil {
 			return nil, r
 		}

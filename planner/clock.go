@@ -71,6 +71,13 @@ func (a *analysis) clockEdit(first, last int, t string, typmod int32) edit {
 	}
 	with := SQL{{Own: "('"}, {Clock: true}, {Own: "'::pg_catalog.timestamptz::" + t + ")"}}
 	return edit{byteRange{int(a.toks[first].Start), int(a.toks[last].End)}, with}
+// replaceClocks has span put the transaction's time in the place of what asks for it, and
+// make other edits of the kind.
+func (a *analysis) replaceClocks(n *pg.Node, more ...edit) {
+	a.clocks = append(a.clockEdits(n), more...)
+	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+}
+
 }
 
 // replacesClock says whether the node at a place is replaced by clockEdits.

@@ -141,8 +141,7 @@ func (a *analysis) gather(n *pg.Node, why *Refusal) (Node, *Refusal) {
 	if r := a.notGathered(); r != nil {
 		return nil, r
 	}
-	a.clocks = a.clockEdits(n)
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	a.replaceClocks(n)
 	for _, tables := range []bool{false, true} {
 		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, session: a.sessionRelation(), locks: a.rowLocks()}
 		g.block(a.root)

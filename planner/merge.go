@@ -131,7 +131,7 @@ func (a *analysis) mergeTree(m *merging) {
 	if m.rest = a.spanning(); m.rest == nil {
 		clock := a.clock
 		if m.target.table != nil {
-			a.clocks = a.clockEdits(m.node)
+			a.replaceClocks(m.node)
 			a.clock = a.ownClock(m.node, m.target.table)
 		}
 		m.rest = a.multi()
@@ -223,8 +223,7 @@ func (a *analysis) mergeRows(m *merging, t *Table) (Node, *Refusal) {
 	case a.tokens() == nil:
 		return nil, unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
 	}
-	a.clocks = a.clockEdits(m.node)
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	a.replaceClocks(m.node)
 	out := &InsertSelect{Table: t, Merges: true, Clock: len(a.clocks) > 0}
 	names, why := a.mergeSource(m, out)
 	if why != nil {

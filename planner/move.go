@@ -172,8 +172,7 @@ func (a *analysis) movable(u *pg.UpdateStmt, e *rte, out *Move) *Refusal {
 	}
 	// The rows of one key are on one shard, and so is the clock that is read.
 	defer func(clock string) { a.clock = clock }(a.clock)
-	a.clocks = a.clockEdits(a.stmt)
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	a.replaceClocks(a.stmt)
 	out.Clock = len(a.clocks) > 0
 	if a.clock != "" {
 		a.clock = a.ownClock(a.stmt, t)

@@ -463,8 +463,7 @@ func (w *wanted) collated(u use) bool {
 // times replaces what asks for the time of the transaction.
 func (s *stepper) times(n *pg.Node) *Refusal {
 	a := s.a
-	a.clocks = a.clockEdits(n)
-	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
+	a.replaceClocks(n)
 	g := &gatherer{a: a}
 	var r *Refusal
 	for _, p := range s.pieces {

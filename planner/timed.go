@@ -64,7 +64,7 @@ func (a *analysis) oneTime(n *pg.Node, t *Table) {
 	}
 	defer func(clocks []edit) { a.clocks = clocks }(a.clocks)
 	fills, _ := a.fillings(n)
-	a.clocks = append(a.clockEdits(n), fills...)
+	a.replaceClocks(n, fills...)
 	a.clock = a.ownClock(n, t)
 }
 
