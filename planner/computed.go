@@ -18,15 +18,12 @@ func (a *analysis) computed(n *pg.Node, f family) (Value, bool) {
 		t = typeOID(c.TypeName)
 	}
 	// What a text means as a date or a time may depend on when it is read.
-	if familyOfOID(t) != f || slices.Contains(instantTypes, t) {
+	if familyOfOID(t) != f || slices.Contains(dateTypes, t) {
 		return Value{}, false
 	}
 	r, ok := a.exprText(n)
 	return Value{Source: Computed, Expr: &Expression{a.verbatim(r)}}, ok
 }
-
-// instantTypes are date, time, timestamp, timestamptz and timetz.
-var instantTypes = []uint32{1082, 1083, 1114, 1184, 1266}
 
 // fixed says whether an expression is of constants, settings, and immutable functions
 // and operators of PostgreSQL's own.
@@ -38,7 +35,7 @@ func (a *analysis) fixed(n *pg.Node) bool {
 			*pg.CoalesceExpr, *pg.MinMaxExpr, *pg.CaseExpr, *pg.CaseWhen, *pg.BoolExpr, *pg.NullTest:
 		case *pg.TypeCast:
 			t := typeOID(v.TypeName)
-			ok = ok && (t != 0 || numberType(v.TypeName) != 0) && !slices.Contains(instantTypes, t)
+			ok = ok && (t != 0 || numberType(v.TypeName) != 0) && !slices.Contains(dateTypes, t)
 		case *pg.TypeName:
 			ok = ok && len(v.ArrayBounds) == 0
 		case *pg.A_Expr:
