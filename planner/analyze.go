@@ -419,7 +419,7 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		a.systemColumn(v)
 		a.reference(v, lvl)
 		if c, ok := a.column(&pg.Node{Node: &pg.Node_ColumnRef{ColumnRef: v}}, lvl); ok && OwnOIDs(c.rte.table.Columns[c.n].Type) {
-			a.oid = "column " + str(v.Fields[len(v.Fields)-1])
+			a.oid = "column " + unqualified(v.Fields)
 		}
 		return
 	case *pg.ResTarget:
@@ -431,11 +431,11 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		return
 	case *pg.TypeCast:
 		a.castDate(v)
-		if str(v.TypeName.Names[len(v.TypeName.Names)-1]) == "text" && a.shown(v.Arg, lvl) {
+		if unqualified(v.TypeName.Names) == "text" && a.shown(v.Arg, lvl) {
 			return
 		}
 		if oidCast(v) {
-			a.oid = "a cast to " + str(v.TypeName.Names[len(v.TypeName.Names)-1])
+			a.oid = "a cast to " + unqualified(v.TypeName.Names)
 		}
 	case *pg.A_Expr:
 		a.operator(v.Name)
@@ -501,3 +501,11 @@ func (a *analysis) inferred(n int, f family) bool {
 
 // str is the value of a String node.
 func str(n *pg.Node) string { return n.GetString_().GetSval() }
+
+// unqualified is the last part of a name, which is without a schema or the like; "" for none.
+func unqualified(name []*pg.Node) string {
+	if len(name) == 0 {
+		return ""
+	}
+	return str(name[len(name)-1])
+}

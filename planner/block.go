@@ -120,7 +120,7 @@ func (a *analysis) useOf(rv *pg.RangeVar) (use, bool) {
 
 // varies says whether a function may give another value on each shard.
 func (a *analysis) varies(f *pg.FuncCall) bool {
-	name := str(f.Funcname[len(f.Funcname)-1])
+	name := unqualified(f.Funcname)
 	fn := a.env.Schema.functions[name]
 	return clockFunctions[name] || oidFunctions[name] || fn.Volatility == Volatile || fn.User && fn.Volatility != Immutable
 }

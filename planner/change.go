@@ -147,7 +147,7 @@ func (a *analysis) ownClock(n *pg.Node, t *Table) (what string) {
 	eachMessageBelow(n, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.FuncCall:
-			name := str(v.Funcname[len(v.Funcname)-1])
+			name := unqualified(v.Funcname)
 			if clockFunctions[name] && (name != "age" || len(v.Args) == 1) && !a.replacesClock(v.Location) {
 				what = name + "()"
 			}
@@ -171,11 +171,11 @@ func (a *analysis) volatileBelow(n *pg.Node) (name string) {
 	look := func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.FuncCall:
-			if f := str(v.Funcname[len(v.Funcname)-1]); a.env.Schema.functions[f].Volatility == Volatile {
+			if f := unqualified(v.Funcname); a.env.Schema.functions[f].Volatility == Volatile {
 				name = f + "()"
 			}
 		case *pg.A_Expr:
-			for _, f := range a.env.Schema.Operators[str(v.Name[len(v.Name)-1])] {
+			for _, f := range a.env.Schema.Operators[unqualified(v.Name)] {
 				if a.env.Schema.functions[f].Volatility == Volatile {
 					name = f + "()"
 				}

@@ -23,10 +23,8 @@ var clockTypes = map[pg.SQLValueFunctionOp]string{
 
 // transactionTime says whether a call gives the time of the transaction.
 func (a *analysis) transactionTime(f *pg.FuncCall) bool {
-	n := len(f.Funcname)
-	name := str(f.Funcname[n-1])
-	return (name == "now" || name == "transaction_timestamp") && len(f.Args) == 0 &&
-		(n == 1 && !a.env.Schema.functions[name].User || n == 2 && str(f.Funcname[0]) == "pg_catalog")
+	name := a.builtin(f)
+	return (name == "now" || name == "transaction_timestamp") && len(f.Args) == 0
 }
 
 // clockEdits finds what asks for the transaction's time in a statement.
@@ -71,13 +69,13 @@ func (a *analysis) clockEdit(first, last int, t string, typmod int32) edit {
 	}
 	with := SQL{{Own: "('"}, {Clock: true}, {Own: "'::pg_catalog.timestamptz::" + t + ")"}}
 	return edit{byteRange{int(a.toks[first].Start), int(a.toks[last].End)}, with}
+}
+
 // replaceClocks has span put the transaction's time in the place of what asks for it, and
 // make other edits of the kind.
 func (a *analysis) replaceClocks(n *pg.Node, more ...edit) {
 	a.clocks = append(a.clockEdits(n), more...)
 	slices.SortFunc(a.clocks, func(x, y edit) int { return x.start - y.start })
-}
-
 }
 
 // replacesClock says whether the node at a place is replaced by clockEdits.

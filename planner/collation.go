@@ -115,7 +115,7 @@ func (a *analysis) collation(b *block, v *pg.Node) (name string, ok bool) {
 		return strings.Join(names, "."), true
 	case v.GetFuncCall() != nil:
 		f := v.GetFuncCall()
-		if fn := str(f.Funcname[len(f.Funcname)-1]); textFunctions[fn] && !a.env.Schema.functions[fn].User || !slices.ContainsFunc(f.Args, a.collates) {
+		if fn := unqualified(f.Funcname); textFunctions[fn] && !a.env.Schema.functions[fn].User || !slices.ContainsFunc(f.Args, a.collates) {
 			return a.commonCollation(b, f.Args)
 		}
 	case v.GetAExpr() != nil:
@@ -170,7 +170,7 @@ func (a *analysis) columnCollation(b *block, v *pg.Node) (name string, ok bool) 
 					names[i] = str(n)
 				}
 			}
-			c.n = slices.Index(names, str(ref.Fields[len(ref.Fields)-1]))
+			c.n = slices.Index(names, unqualified(ref.Fields))
 			known = c.n >= 0
 		}
 	}

@@ -42,8 +42,7 @@ func figure(n *pg.Node) (name string, strong bool) {
 		}
 		return figure(n.GetAIndirection().Arg)
 	case n.GetFuncCall() != nil:
-		f := n.GetFuncCall().Funcname
-		return str(f[len(f)-1]), true
+		return unqualified(n.GetFuncCall().Funcname), true
 	case n.GetAExpr().GetKind() == pg.A_Expr_Kind_AEXPR_NULLIF:
 		return "nullif", true
 	case n.GetTypeCast() != nil:
@@ -51,7 +50,7 @@ func figure(n *pg.Node) (name string, strong bool) {
 			return name, true
 		}
 		if names := n.GetTypeCast().TypeName.GetNames(); len(names) > 0 {
-			return str(names[len(names)-1]), false
+			return unqualified(names), false
 		}
 		return name, false
 	case n.GetCollateClause() != nil:

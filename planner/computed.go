@@ -41,7 +41,7 @@ func (a *analysis) fixed(n *pg.Node) bool {
 		case *pg.A_Expr:
 			ok = ok && (v.Kind == pg.A_Expr_Kind_AEXPR_OP || v.Kind == pg.A_Expr_Kind_AEXPR_NULLIF) && len(v.Name) == 1 && len(a.env.Schema.Operators[str(v.Name[0])]) == 0
 		case *pg.FuncCall:
-			name := str(v.Funcname[len(v.Funcname)-1])
+			name := unqualified(v.Funcname)
 			fn, known := a.env.Schema.functions[name]
 			ok = ok && known && len(v.Funcname) == 1 && v.Over == nil && !fn.User && !fn.Aggregate && !fn.ReturnsSet &&
 				(fn.Volatility == Immutable || name == "current_setting")

@@ -86,7 +86,7 @@ func (a *analysis) shardedColumns(c *pg.CreateStmt, rule Rule) {
 			continue
 		}
 		if _, hashable := shardmap.KeyTypeOfOID(typeOID(t)); !hashable || len(t.ArrayBounds) > 0 {
-			refuse(&Refusal{Code: "0A000", Message: "a key of type " + str(t.Names[len(t.Names)-1]) + " is not supported",
+			refuse(&Refusal{Code: "0A000", Message: "a key of type " + unqualified(t.Names) + " is not supported",
 				Detail: "Column \"" + k + "\" is the key of the sharded table \"" + c.Relation.Relname + "\".",
 				Hint:   "Use smallint, integer, bigint, text, varchar, char, uuid, date, timestamp, timestamptz or bytea."})
 		}
@@ -98,7 +98,7 @@ func isSerial(t *pg.TypeName) bool {
 	case 0:
 		return false
 	default:
-		return serials[str(names[len(names)-1])]
+		return serials[unqualified(names)]
 	}
 }
 

@@ -212,7 +212,7 @@ func namesGateway(n *pg.Node) bool {
 // noTables refuses a function that may use distributed tables where it would run
 // out of the planner's sight.
 func (a *analysis) noTables(f *pg.FuncCall, where string) {
-	name := str(f.Funcname[len(f.Funcname)-1])
+	name := unqualified(f.Funcname)
 	if fn := a.env.Schema.functions[name]; a.env.Shards > 1 && (fn.User && fn.Tables || sqlFunctions[name]) {
 		refuse(unsupported("the function "+name+"() may use distributed tables, and "+where+" would run it on the rows of one shard", "Send its statements from the client."))
 	}
@@ -222,7 +222,7 @@ func (a *analysis) noTables(f *pg.FuncCall, where string) {
 // its function promises to do so alike on each copy.
 func (a *analysis) sameOnCopies(t *pg.CreateTrigStmt) {
 	const before = 1 << 1 // TRIGGER_TYPE_BEFORE in pg_trigger.h
-	name := str(t.Funcname[len(t.Funcname)-1])
+	name := unqualified(t.Funcname)
 	d, table := a.distributionOf(t.Relation.Schemaname, t.Relation.Relname)
 	if d != Reference || !t.Row || t.Timing != before || a.env.Shards == 1 || a.env.Schema.functions[name].Volatility == Immutable {
 		return
@@ -261,7 +261,7 @@ func nameOf(n *pg.Node) [2]string {
 	case len(items) == 1:
 		return [2]string{"", str(items[0])}
 	}
-	return [2]string{str(items[len(items)-2]), str(items[len(items)-1])}
+	return [2]string{str(items[len(items)-2]), unqualified(items)}
 }
 
 // drop plans DROP.

@@ -45,7 +45,7 @@ func (a *analysis) mayBe(x *pg.Node, u use, n int) bool {
 	if c, ok := a.columns[ref]; ok {
 		return c == column{u.rte, n}
 	}
-	return str(ref.Fields[len(ref.Fields)-1]) == u.rte.columns[n]
+	return unqualified(ref.Fields) == u.rte.columns[n]
 }
 
 // ungrouped says whether a relation's columns may stand outside of the terms of GROUP BY

@@ -61,7 +61,7 @@ func (a *analysis) tree(n *pg.Node, lvl *level) *joinTree {
 		if fn.Alias != nil {
 			e.name = fn.Alias.Aliasname
 		} else if f := fn.Functions[0].GetList().GetItems()[0].GetFuncCall(); f != nil {
-			e.name = str(f.Funcname[len(f.Funcname)-1])
+			e.name = unqualified(f.Funcname)
 		} else {
 			lvl.unnamed = true
 		}

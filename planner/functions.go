@@ -43,7 +43,7 @@ func set(names ...string) map[string]bool {
 
 // function classifies a call.
 func (a *analysis) function(f *pg.FuncCall) {
-	name := str(f.Funcname[len(f.Funcname)-1])
+	name := unqualified(f.Funcname)
 	if len(f.Funcname) > 1 && str(f.Funcname[0]) == gatewaySchema {
 		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
 			Detail: "The schema holds the gateway's own functions.", Position: a.position(f.Location)})
@@ -93,19 +93,28 @@ func (a *analysis) hasRow(f *pg.FuncCall) bool {
 	return has
 }
 
+// builtin is the name of a function if it is certain to be PostgreSQL's own, else "".
+func (a *analysis) builtin(f *pg.FuncCall) string {
+	n := len(f.Funcname)
+	name := unqualified(f.Funcname)
+	switch {
+	case n == 2 && str(f.Funcname[0]) == "pg_catalog":
+		return name
+	case n == 1 && !a.env.Schema.functions[name].User:
+		return name
+	}
+	return ""
+}
+
 // oidCast says whether a cast gives the OID of one of a server's objects.
 func oidCast(c *pg.TypeCast) bool {
-	names := c.TypeName.GetNames()
-	return len(names) > 0 && oidTypes[str(names[len(names)-1])]
+	return oidTypes[unqualified(c.TypeName.GetNames())]
 }
 
 // operator classifies the use of an operator by the function below it, where that
 // is the user's own.
 func (a *analysis) operator(name []*pg.Node) {
-	if len(name) == 0 {
-		return
-	}
-	for _, f := range a.env.Schema.Operators[str(name[len(name)-1])] {
+	for _, f := range a.env.Schema.Operators[unqualified(name)] {
 		a.called(f)
 	}
 }
@@ -141,7 +150,7 @@ func (a *analysis) aggregate(f *pg.FuncCall) bool {
 	if f.AggStar || f.AggDistinct || f.AggWithinGroup || f.AggFilter != nil || len(f.AggOrder) > 0 {
 		return true
 	}
-	return a.env.Schema.functions[str(f.Funcname[len(f.Funcname)-1])].Aggregate
+	return a.env.Schema.functions[unqualified(f.Funcname)].Aggregate
 }
 
 // valueFunction classifies CURRENT_DATE, CURRENT_USER and the like.

@@ -29,11 +29,7 @@ func (a *analysis) dateText(n *pg.Node) {
 
 // castDate notes the constant of a cast to a date or a time.
 func (a *analysis) castDate(c *pg.TypeCast) {
-	names := c.TypeName.GetNames()
-	if len(names) == 0 {
-		return
-	}
-	if dateNames[str(names[len(names)-1])] {
+	if dateNames[unqualified(c.TypeName.GetNames())] {
 		a.dateText(c.Arg)
 	}
 }

@@ -56,7 +56,7 @@ func (a *analysis) returnsSets(sel *pg.SelectStmt) bool {
 	found := false
 	for _, t := range sel.TargetList {
 		a.eachCall(t, func(f *pg.FuncCall) {
-			found = found || a.env.Schema.functions[str(f.Funcname[len(f.Funcname)-1])].ReturnsSet
+			found = found || a.env.Schema.functions[unqualified(f.Funcname)].ReturnsSet
 		})
 	}
 	return found

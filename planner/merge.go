@@ -403,7 +403,7 @@ func (a *analysis) sourceColumn(m *merging, n *pg.Node, names []string) int {
 	if len(fields) == 0 || fields[len(fields)-1].GetString_() == nil || known && c.rte != m.source || !known && len(fields) > 2 {
 		return -1
 	}
-	name := str(fields[len(fields)-1])
+	name := unqualified(fields)
 	at := slices.Index(names, name)
 	if at < 0 || slices.Contains(names[at+1:], name) || len(fields) == 2 && str(fields[0]) != m.source.name {
 		return -1

@@ -194,7 +194,7 @@ func (a *analysis) returnable(n *pg.Node) (r *Refusal) {
 			}
 		case *pg.FuncCall:
 			if a.varies(v) {
-				r = unsupported("RETURNING with "+str(v.Funcname[len(v.Funcname)-1])+"() is not supported where a key is changed", "Call the function in a statement of its own.")
+				r = unsupported("RETURNING with "+unqualified(v.Funcname)+"() is not supported where a key is changed", "Call the function in a statement of its own.")
 			}
 		case *pg.SQLValueFunction:
 			if clockValue(v) {

@@ -238,7 +238,7 @@ func (a *analysis) sortKey(x *pg.Node, s *pg.SortBy) (k SortKey, ok bool) {
 	case pg.SortByDir_SORTBY_DESC:
 		k.Descending = true
 	case pg.SortByDir_SORTBY_USING:
-		op := str(s.UseOp[len(s.UseOp)-1])
+		op := unqualified(s.UseOp)
 		if len(s.UseOp) > 1 || op != "<" && op != ">" || len(a.env.Schema.Operators[op]) > 0 {
 			return k, false
 		}
@@ -285,7 +285,7 @@ func collatedC(cc *pg.CollateClause) bool {
 	if cc == nil {
 		return false
 	}
-	name := str(cc.Collname[len(cc.Collname)-1])
+	name := unqualified(cc.Collname)
 	return (name == "C" || name == "POSIX") && (len(cc.Collname) == 1 || str(cc.Collname[0]) == "pg_catalog")
 }
 
@@ -307,10 +307,10 @@ func (a *analysis) comparable(x *pg.Node) bool {
 		case *pg.ParamRef: // as a further column, it would come first, and decide its type
 			ok = ok && (a.declared(int(v.Number)-1) != 0 || len(a.paramRefs[int(v.Number)]) == 1)
 		case *pg.FuncCall:
-			f, known := a.env.Schema.functions[str(v.Funcname[len(v.Funcname)-1])]
+			f, known := a.env.Schema.functions[unqualified(v.Funcname)]
 			ok = ok && known && f.Volatility != Volatile && !f.ReturnsSet
 		case *pg.A_Expr:
-			for _, f := range a.env.Schema.Operators[str(v.Name[len(v.Name)-1])] {
+			for _, f := range a.env.Schema.Operators[unqualified(v.Name)] {
 				ok = ok && a.env.Schema.functions[f].Volatility != Volatile
 			}
 		}

@@ -34,7 +34,7 @@ func (c *combiner) again(n *pg.Node) bool {
 // the same result to the last digit.
 func (c *combiner) partial(n *pg.Node) bool {
 	f := n.GetFuncCall()
-	name := c.builtin(f)
+	name := c.a.builtin(f)
 	open, last, ok := c.call(f)
 	if name == "" || !ok || f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 || f.Over != nil || f.FuncVariadic || c.nested(f) {
 		return false
@@ -71,19 +71,6 @@ func (c *combiner) partial(n *pg.Node) bool {
 	c.partials = append(c.partials, partial{n, final})
 	c.edits = append(c.edits, edit{whole, final})
 	return true
-}
-
-// builtin is the name of a function if it is certain to be PostgreSQL's own.
-func (c *combiner) builtin(f *pg.FuncCall) string {
-	n := len(f.Funcname)
-	name := str(f.Funcname[n-1])
-	switch {
-	case n == 2 && str(f.Funcname[0]) == "pg_catalog":
-		return name
-	case n == 1 && !c.a.env.Schema.functions[name].User:
-		return name
-	}
-	return ""
 }
 
 // nested looks at the arguments of an aggregate: a subquery, a column that isn't one

@@ -220,12 +220,7 @@ var jsonAggregate = &pg.FuncCall{Funcname: []*pg.Node{pg.MakeStrNode("json aggre
 func (a *analysis) onlyCounts(targets []*pg.Node) bool {
 	for _, t := range targets {
 		f := t.GetResTarget().GetVal().GetFuncCall()
-		if f == nil || f.Over != nil || f.AggDistinct || len(f.AggOrder) > 0 || f.AggWithinGroup {
-			return false
-		}
-		n := len(f.Funcname)
-		if str(f.Funcname[n-1]) != "count" || n == 2 && str(f.Funcname[0]) != "pg_catalog" || n > 2 ||
-			a.env.Schema.functions["count"].User {
+		if f == nil || f.Over != nil || f.AggDistinct || len(f.AggOrder) > 0 || f.AggWithinGroup || a.builtin(f) != "count" {
 			return false
 		}
 	}
@@ -239,7 +234,7 @@ func (a *analysis) setConfig(sel *pg.SelectStmt) Node {
 		return nil
 	}
 	f := sel.TargetList[0].GetResTarget().GetVal().GetFuncCall()
-	if f == nil || len(f.Args) != 3 || str(f.Funcname[len(f.Funcname)-1]) != "set_config" || !bare(sel) {
+	if f == nil || len(f.Args) != 3 || unqualified(f.Funcname) != "set_config" || !bare(sel) {
 		return nil
 	}
 	name := f.Args[0].GetAConst().GetSval().GetSval()

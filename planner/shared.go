@@ -33,7 +33,7 @@ var exactTypes = []uint32{21, 23, oidInt8, 1700, 790, 1186}
 
 // sharedCall looks at a call in a subquery without sharded tables.
 func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
-	name := str(f.Funcname[len(f.Funcname)-1])
+	name := unqualified(f.Funcname)
 	switch {
 	case !a.shared:
 	case a.env.Schema.functions[name].Volatility == Volatile:
@@ -48,7 +48,7 @@ func (a *analysis) sharedCall(f *pg.FuncCall, lvl *level) {
 // orderMatters says whether a call is an aggregate whose result may depend on the order of
 // rows.
 func (a *analysis) orderMatters(f *pg.FuncCall, lvl *level) bool {
-	name := str(f.Funcname[len(f.Funcname)-1])
+	name := unqualified(f.Funcname)
 	switch {
 	case !a.aggregate(f) || orderFree[name] && len(f.Funcname) == 1 && !a.env.Schema.functions[name].User:
 		return false
@@ -89,7 +89,7 @@ func (a *analysis) aggregateLevel(f *pg.FuncCall, lvl *level) {
 var systemColumns = set("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
 
 func (a *analysis) systemColumn(c *pg.ColumnRef) {
-	if name := str(c.Fields[len(c.Fields)-1]); systemColumns[name] {
+	if name := unqualified(c.Fields); systemColumns[name] {
 		a.shardOwn = "the system column " + name
 	}
 }

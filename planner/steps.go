@@ -392,9 +392,9 @@ func (s *stepper) plain(n *pg.Node) *Refusal {
 	eachMessageBelow(n, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.FuncCall:
-			called(str(v.Funcname[len(v.Funcname)-1]))
+			called(unqualified(v.Funcname))
 		case *pg.A_Expr:
-			for _, f := range s.a.env.Schema.Operators[str(v.Name[len(v.Name)-1])] {
+			for _, f := range s.a.env.Schema.Operators[unqualified(v.Name)] {
 				called(f)
 			}
 		}

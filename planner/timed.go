@@ -130,7 +130,7 @@ func (a *analysis) clockCall(m protoMessage) (at int, name string, ok bool) {
 	}
 	switch v := m.Interface().(type) {
 	case *pg.FuncCall:
-		return int(v.Location), str(v.Funcname[len(v.Funcname)-1]), a.transactionTime(v)
+		return int(v.Location), unqualified(v.Funcname), a.transactionTime(v)
 	case *pg.SQLValueFunction:
 		return int(v.Location), valueFunctionNames[v.Op], clockTypes[v.Op] != ""
 	}
@@ -155,14 +155,14 @@ func (a *analysis) filling(c *Column) (sql SQL, tells, ok bool) {
 	eachMessageBelow(n, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.FuncCall:
-			name := str(v.Funcname[len(v.Funcname)-1])
+			name := unqualified(v.Funcname)
 			f, known := a.env.Schema.functions[name]
 			ok = ok && (known && !(f.User && f.Volatility != Immutable) && f.Volatility != Volatile &&
 				!clockFunctions[name] && !shardFunctions[name] && !oidFunctions[name] || d.replacesClock(v.Location))
 		case *pg.SQLValueFunction:
 			ok = ok && (!clockValue(v) || d.replacesClock(v.Location))
 		case *pg.A_Expr:
-			ok = ok && len(v.Name) > 0 && len(a.env.Schema.Operators[str(v.Name[len(v.Name)-1])]) == 0
+			ok = ok && len(v.Name) > 0 && len(a.env.Schema.Operators[unqualified(v.Name)]) == 0
 		case *pg.A_Const:
 			for _, w := range instantWords {
 				ok = ok && !strings.Contains(strings.ToLower(v.GetSval().GetSval()), string(w))

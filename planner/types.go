@@ -27,7 +27,7 @@ func typeOID(t *pg.TypeName) uint32 {
 	if len(t.Names) == 2 && str(t.Names[0]) != "pg_catalog" {
 		return 0
 	}
-	return typeOIDs[str(t.Names[len(t.Names)-1])]
+	return typeOIDs[unqualified(t.Names)]
 }
 
 func elementOID(array uint32) uint32 { return arrayElements[array] }

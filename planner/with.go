@@ -319,7 +319,7 @@ func (a *analysis) changesAlone(c *changed) (r *Refusal) {
 				r = unsupported("a data-modifying item of WITH that reads another item or a local table is not supported over several shards yet", "Write the subquery in place.")
 			}
 		case *pg.FuncCall:
-			if clockFunctions[str(v.Funcname[len(v.Funcname)-1])] && !a.replacesClock(v.Location) {
+			if clockFunctions[unqualified(v.Funcname)] && !a.replacesClock(v.Location) {
 				r = nestedDML()
 			}
 		case *pg.SQLValueFunction:
