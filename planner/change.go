@@ -63,7 +63,7 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 			return nil, g.refusal
 		}
 		if out := g.plan(n); out != nil {
-			out.Target = &Target{Verb: verb(n), Table: t}
+			out.Target = &Target{Verb: verbOf(n), Table: t}
 			if target.leaf != nil {
 				if pin, ok := a.pin(target.leaf); ok {
 					out.Target.Pins = []Pin{pin}
@@ -78,17 +78,6 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 		}
 	}
 	return nil, why
-}
-
-// verb is how PostgreSQL names a statement that changes rows.
-func verb(n *pg.Node) string {
-	switch {
-	case n.GetUpdateStmt() != nil:
-		return "UPDATE"
-	case n.GetDeleteStmt() != nil:
-		return "DELETE"
-	}
-	return "MERGE"
 }
 
 // changeElsewhere is gatherChange, where there is no other way.

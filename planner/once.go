@@ -78,23 +78,12 @@ func (g *gatherer) addOnce(b *block) bool {
 	return true
 }
 
-// with is the WITH clause of the statement.
-func (g *gatherer) with() *pg.WithClause {
-	switch n := g.stmt; {
-	case n.GetUpdateStmt() != nil:
-		return n.GetUpdateStmt().WithClause
-	case n.GetDeleteStmt() != nil:
-		return n.GetDeleteStmt().WithClause
-	}
-	return g.stmt.GetMergeStmt().GetWithClause()
-}
-
 // cte is the item of the statement's WITH of that name, if it doesn't refer to itself; else nil.
 func (g *gatherer) cte(name string) *pg.CommonTableExpr {
-	if g.with().GetRecursive() {
+	if withOf(g.stmt).GetRecursive() {
 		return nil
 	}
-	for _, n := range g.with().GetCtes() {
+	for _, n := range withOf(g.stmt).GetCtes() {
 		if cte := n.GetCommonTableExpr(); cte.Ctename == name {
 			return cte
 		}
