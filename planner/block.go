@@ -151,6 +151,15 @@ func conjuncts(n *pg.Node) []*pg.Node {
 	return []*pg.Node{n}
 }
 
+// equated are the two sides of a condition that is an equality; nil for another.
+func equated(n *pg.Node) (l, r *pg.Node) {
+	e := n.GetAExpr()
+	if e.GetKind() != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
+		return nil, nil
+	}
+	return e.Lexpr, e.Rexpr
+}
+
 // selectToken is the token SELECT of a block, or -1.
 func (a *analysis) selectToken(sel *pg.SelectStmt) int {
 	if len(sel.TargetList) == 0 {
@@ -181,11 +190,8 @@ func (a *analysis) selectToken(sel *pg.SelectStmt) int {
 // probed returns the column of block b that a condition compares with something of a
 // query around it: it is looked up for each of that one's rows.
 func (a *analysis) probed(b *block, n *pg.Node) (column, bool) {
-	e := n.GetAExpr()
-	if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
-		return column{}, false
-	}
-	for _, x := range [][2]*pg.Node{{e.Lexpr, e.Rexpr}, {e.Rexpr, e.Lexpr}} {
+	l, r := equated(n)
+	for _, x := range [][2]*pg.Node{{l, r}, {r, l}} {
 		c, ok := a.columns[x[0].GetColumnRef()]
 		if !ok || c.rte.block != b || x[1] == nil {
 			continue

@@ -157,12 +157,9 @@ func (a *analysis) equalities(n *pg.Node) [][2]column {
 		}
 		return common
 	}
-	e := n.GetAExpr()
-	if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
-		return nil
-	}
-	l, ok1 := a.columns[e.Lexpr.GetColumnRef()]
-	r, ok2 := a.columns[e.Rexpr.GetColumnRef()]
+	x, y := equated(n)
+	l, ok1 := a.columns[x.GetColumnRef()]
+	r, ok2 := a.columns[y.GetColumnRef()]
 	if !ok1 || !ok2 {
 		return nil
 	}

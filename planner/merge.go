@@ -383,11 +383,8 @@ func (a *analysis) mergeKeys(m *merging, t *Table, names []string, out *InsertSe
 // mergedBy returns the column of the source that a condition equates with a column of
 // the key, or -1.
 func (a *analysis) mergedBy(m *merging, n *pg.Node, key column, names []string) int {
-	e := n.GetAExpr()
-	if e == nil || e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" {
-		return -1
-	}
-	for _, x := range [][2]*pg.Node{{e.Lexpr, e.Rexpr}, {e.Rexpr, e.Lexpr}} {
+	l, r := equated(n)
+	for _, x := range [][2]*pg.Node{{l, r}, {r, l}} {
 		if c, ok := a.columns[x[0].GetColumnRef()]; ok && c == key {
 			return a.sourceColumn(m, x[1], names)
 		}

@@ -126,10 +126,9 @@ func (a *analysis) equalInside(n *pg.Node, c column) (out []column) {
 		add(link.Testexpr, sel.TargetList[0].GetResTarget().GetVal())
 	case link.SubLinkType == pg.SubLinkType_EXISTS_SUBLINK && len(sel.GroupClause) == 0 && !a.aggregates(sel):
 		for _, n := range conjuncts(sel.WhereClause) {
-			if e := n.GetAExpr(); e != nil && e.Kind == pg.A_Expr_Kind_AEXPR_OP && len(e.Name) == 1 && str(e.Name[0]) == "=" {
-				add(e.Lexpr, e.Rexpr)
-				add(e.Rexpr, e.Lexpr)
-			}
+			l, r := equated(n)
+			add(l, r)
+			add(r, l)
 		}
 	}
 	return out
