@@ -728,15 +728,11 @@ func (c *combiner) itemText(n *pg.Node) (byteRange, bool) {
 	}
 	for from := lo; from >= c.cl.from+1 && lo-from <= maxSpanTokens; from-- {
 		for to := hi; to < len(a.toks) && to-hi <= maxSpanTokens; to++ {
-			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
 			if !a.balanced(from, to) {
 				continue
 			}
-			tree, err := pg.Parse("SELECT FROM " + a.text[r.start:r.end])
-			if err != nil || len(tree.Stmts) != 1 {
-				continue
-			}
-			sel := tree.Stmts[0].Stmt.GetSelectStmt()
+			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			sel := parseOne("SELECT FROM " + a.text[r.start:r.end]).GetSelectStmt()
 			if len(sel.GetFromClause()) == 1 && bareFrom(sel) && same(sel.FromClause[0], want) {
 				return r, true
 			}

@@ -86,7 +86,7 @@ func (a *analysis) createdAs(c *pg.CreateTableAsStmt) *CreateAs {
 			continue
 		}
 		r := byteRange{int(toks[i+1].Start), int(toks[end-1].End)}
-		if a.readsQuery(a.verbatim(r), c.Query) {
+		if readsAsStatement(a.sample(a.verbatim(r)), c.Query) {
 			return &CreateAs{Source: a.verbatim(r), Create: append(a.verbatim(byteRange{0, r.end}), Piece{Own: " WITH NO DATA"})}
 		}
 	}
@@ -112,7 +112,7 @@ func (a *analysis) selectedInto(n *pg.Node, rv *pg.RangeVar) *CreateAs {
 		first = first.Larg
 	}
 	first.IntoClause = nil
-	if !ok || !a.readsQuery(source, want) {
+	if !ok || !readsAsStatement(a.sample(source), want) {
 		return nil
 	}
 	create := own("CREATE " + when(rv.Relpersistence == "t", "TEMPORARY ") + when(rv.Relpersistence == "u", "UNLOGGED ") + "TABLE ")
@@ -128,12 +128,6 @@ func (a *analysis) textEnd() int {
 		end--
 	}
 	return end
-}
-
-// readsQuery says whether PostgreSQL's grammar reads a text as that tree.
-func (a *analysis) readsQuery(q SQL, want *pg.Node) bool {
-	tree, err := pg.Parse(string(q.Append(nil, []byte(a.text), a.lits, nil)))
-	return err == nil && len(tree.Stmts) == 1 && same(tree.Stmts[0].Stmt, want)
 }
 
 // createAs plans the query, and completes the plan around it.

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/shardgate/shardgate/planner/sqltext"
 	"github.com/shardgate/shardgate/shardmap"
@@ -448,7 +447,6 @@ func (a *analysis) queryText(ins *pg.InsertStmt) (byteRange, bool) {
 	if first >= len(toks) {
 		return byteRange{}, false
 	}
-	want := withoutPlaces(ins.SelectStmt)
 	for end := len(toks); end > first; end-- {
 		switch {
 		case ins.OnConflictClause != nil:
@@ -463,8 +461,7 @@ func (a *analysis) queryText(ins *pg.InsertStmt) (byteRange, bool) {
 			continue
 		}
 		r := byteRange{int(toks[first].Start), int(toks[end-1].End)}
-		tree, err := pg.Parse(a.text[r.start:r.end])
-		if err == nil && len(tree.Stmts) == 1 && proto.Equal(withoutPlaces(tree.Stmts[0].Stmt), want) {
+		if readsAsStatement(a.text[r.start:r.end], ins.SelectStmt) {
 			return r, true
 		}
 		if ins.OnConflictClause == nil && len(ins.ReturningList) == 0 {

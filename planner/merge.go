@@ -317,8 +317,7 @@ func (a *analysis) sourceQuery(m *merging, s *pg.RangeSubselect) (byteRange, boo
 		return byteRange{}, false
 	}
 	r := byteRange{int(a.toks[i+1].End), int(a.toks[end].Start)}
-	tree, err := pg.Parse(a.text[r.start:r.end])
-	return r, err == nil && len(tree.Stmts) == 1 && same(tree.Stmts[0].Stmt, s.Subquery)
+	return r, readsAsStatement(a.text[r.start:r.end], s.Subquery)
 }
 
 // columnNames are the names of the columns that a query gives, as far as they are known.

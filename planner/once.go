@@ -252,8 +252,7 @@ func (a *analysis) nestedText(sel *pg.SelectStmt) (byteRange, bool) {
 				return byteRange{}, false
 			}
 			r := a.between(i+1, end)
-			tree, err := pg.Parse(a.text[r.start:r.end])
-			if err == nil && len(tree.Stmts) == 1 && same(tree.Stmts[0].Stmt, want) {
+			if readsAsStatement(a.text[r.start:r.end], want) {
 				return r, true
 			}
 		}

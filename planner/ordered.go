@@ -153,11 +153,7 @@ func (a *analysis) addColumns(sel *pg.SelectStmt, out *Ordered, hidden SQL, limi
 	if out.Query, ok = a.edited(byteRange{0, len(a.text)}, append(limit, edit{byteRange{end, end}, hidden})); !ok {
 		return false
 	}
-	tree, err := pg.Parse(string(out.Query.Append(nil, []byte(a.text), a.lits, placeholder{})))
-	if err != nil || len(tree.Stmts) != 1 {
-		return false
-	}
-	list := tree.Stmts[0].Stmt.GetSelectStmt().GetTargetList()
+	list := parseOne(a.sample(out.Query)).GetSelectStmt().GetTargetList()
 	own := len(sel.TargetList)
 	if len(list) != own+len(out.Keys) {
 		return false

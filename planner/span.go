@@ -113,13 +113,24 @@ func (a *analysis) balanced(from, to int) bool {
 	return depth == 0
 }
 
+// parseOne is the statement that PostgreSQL's grammar reads in a text, nil if that isn't one.
+func parseOne(text string) *pg.Node {
+	tree, err := pg.Parse(text)
+	if err != nil || len(tree.Stmts) != 1 {
+		return nil
+	}
+	return tree.Stmts[0].Stmt
+}
+
+// readsAsStatement says whether a text is read as a statement of that tree.
+func readsAsStatement(text string, want *pg.Node) bool {
+	n := parseOne(text)
+	return n != nil && same(n, want)
+}
+
 // readsAs says whether a text is read as an expression of that tree.
 func readsAs(text string, want *pg.Node) bool {
-	tree, err := pg.Parse("SELECT (" + text + ")")
-	if err != nil || len(tree.Stmts) != 1 {
-		return false
-	}
-	targets := tree.Stmts[0].Stmt.GetSelectStmt().GetTargetList()
+	targets := parseOne("SELECT (" + text + ")").GetSelectStmt().GetTargetList()
 	return len(targets) == 1 && targets[0].GetResTarget().GetName() == "" && proto.Equal(withoutPlaces(targets[0].GetResTarget().GetVal()), want)
 }
 

@@ -33,7 +33,7 @@ func (a *analysis) atOneTime(n *pg.Node) SQL {
 	if !ok {
 		return nil
 	}
-	if _, err := pg.Parse(string(text.Append(nil, []byte(a.text), a.lits, placeholder{}))); err != nil {
+	if !a.readsSQL(text) {
 		return nil
 	}
 	return text
@@ -144,11 +144,10 @@ func (a *analysis) filling(c *Column) (sql SQL, tells, ok bool) {
 		return nil, false, c.Default == Immutable
 	}
 	const head = "SELECT "
-	tree, err := pg.Parse(head + c.Expression)
-	if err != nil || len(tree.Stmts) != 1 {
+	n := parseOne(head + c.Expression)
+	if n == nil {
 		return nil, false, false
 	}
-	n := tree.Stmts[0].Stmt
 	d := &analysis{env: a.env, text: head + c.Expression}
 	d.clocks = d.clockEdits(n)
 	ok = true
