@@ -192,6 +192,10 @@ type Timeouts struct {
 	// what is going well.
 	RecoveryGrace time.Duration `yaml:"recovery_grace" default:"2s" min:"0s" max:"1h"`
 
+	// For how long the outcome of a transaction that was in doubt can be asked for
+	// by shardgate.transaction_status, from when it was finished on all shards.
+	OutcomeRetention time.Duration `yaml:"outcome_retention" default:"168h" min:"0s" max:"87600h"`
+
 	// How long a read over several shards waits for its snapshot, while
 	// transactions over several shards are being committed; then it fails with
 	// SQLSTATE 55P03. A session may set its own, shardgate.fence_timeout.

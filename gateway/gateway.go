@@ -100,9 +100,8 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 	}
 	g.host.Pools, g.host.Register, g.host.Catalog = g.pools, register, cat
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	if _, err := register.Recover(ctx, cfg.Timeouts.RecoveryGrace, log); err != nil {
-		log.Warn("some distributed transactions can't be finished yet", "error", err)
-	}
+	register.Retention = cfg.Timeouts.OutcomeRetention
+	register.Recover(ctx, cfg.Timeouts.RecoveryGrace, log) // which tells the log what it can't do
 	if g.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		g.cancel()
 		g.pools.Close()
@@ -211,9 +210,7 @@ func (g *Gateway) maintain() {
 			return
 		case <-recovery.C:
 			ctx, stop := context.WithTimeout(g.ctx, time.Minute)
-			if _, err := g.host.Register.Recover(ctx, g.config.Timeouts.RecoveryGrace, g.log); err != nil && g.ctx.Err() == nil {
-				g.log.Warn("some distributed transactions can't be finished yet", "error", err)
-			}
+			g.host.Register.Recover(ctx, g.config.Timeouts.RecoveryGrace, g.log)
 			stop()
 		case <-poll.C:
 			ctx, stop := context.WithTimeout(g.ctx, time.Minute)
@@ -377,3 +374,7 @@ func (g *Gateway) Clients() int {
 
 // PoolStats are the numbers of each pool.
 func (g *Gateway) PoolStats() []pool.Stats { return g.pools.Stats() }
+
+// InDoubt is the number of distributed transactions that the latest recovery could not
+// finish, and the age of the oldest.
+func (g *Gateway) InDoubt() (n int, oldest time.Duration) { return g.host.Register.InDoubt() }

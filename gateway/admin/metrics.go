@@ -36,6 +36,10 @@ func ServeOn(l net.Listener, g *gateway.Gateway) (stop func()) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_clients", Help: "Connected clients."},
 			func() float64 { return float64(g.Clients()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_in_doubt_transactions", Help: "Distributed transactions that the latest recovery could not finish."},
+			func() float64 { n, _ := g.InDoubt(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_in_doubt_oldest_seconds", Help: "Age of the oldest of them; 0 without one."},
+			func() float64 { _, oldest := g.InDoubt(); return oldest.Seconds() }),
 		&poolCollector{g})
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

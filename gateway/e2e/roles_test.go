@@ -124,7 +124,7 @@ func keptOut(t *testing.T, c *cluster, conn *pgx.Conn, ids [][]int) {
 // calls are the functions of the schema, with what a client can know.
 var calls = []string{
 	"fence('sg1:x:s1:y:s2:1.1', repeat('0', 64))",
-	"decide_commit('y', '1.1', repeat('0', 64))",
+	"decide_commit('y', '1.1', 's1', repeat('0', 64))",
 	"schema_changed('y', repeat('0', 64))",
 	"prove('x', 'y')",
 	"seal()",

@@ -86,7 +86,7 @@ func (e *Lost) Unresolved() *wire.Error {
 	return wire.Errorf(wire.TransactionResolutionUnknown,
 		"the connection to shard %s was lost during COMMIT: whether the transaction is committed is not known", e.Shard).
 		WithDetail("%s", describe(e.Err)).
-		WithHint("Read what it wrote before you do it again.")
+		WithHint("Read what it wrote before you do it again: only a transaction that wrote on several shards has an id to ask for.")
 }
 
 func describe(err error) string {

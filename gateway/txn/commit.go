@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -274,7 +275,7 @@ func (r *Register) abort(d Participant, others []Participant, gids []string, pre
 // decide writes the decision and carries it out.
 func (r *Register) decide(d Participant, others []Participant, gids []string, txid, backend string) Outcome {
 	Reach(Prepared, d.Conn)
-	send(d.Conn, r.decideCall(d.Conn, txid, backend)+"; COMMIT")
+	send(d.Conn, r.decideCall(d.Conn, txid, backend, shardNames(others))+"; COMMIT")
 	Reach(DecideSent, d.Conn)
 	res, err := answer(d.Conn)
 	committed := err == nil && len(res.Tags) == 2 && res.Tags[1] == "COMMIT"
@@ -285,10 +286,11 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 		var known bool
 		committed, known = r.settle(d.Conn.Shard.Index, txid, backend)
 		if !known {
+			id := r.id(d.Conn.Shard.Name, txid)
 			return Outcome{Unknown: true, Err: wire.Errorf(wire.StatementCompletionUnknown,
-				"whether transaction %s is committed is not known: the connection to shard %s was lost during COMMIT", txid, d.Conn.Shard.Name).
+				"whether transaction %s is committed is not known: the connection to shard %s was lost during COMMIT", id, d.Conn.Shard.Name).
 				WithDetail("It will be committed on all shards or rolled back on all of them when shard %s can be reached.", d.Conn.Shard.Name).
-				WithHint("Read what it wrote before you do it again.")}
+				WithHint("Ask before you do it again: SELECT shardgate.transaction_status('%s').", id)}
 		}
 	}
 	verb := "COMMIT PREPARED "
@@ -333,6 +335,15 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 		r.done.add(d.Conn.Shard.Index, txid)
 	}
 	return out
+}
+
+// shardNames are the names of the participants' shards, joined by commas.
+func shardNames(parts []Participant) string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.Conn.Shard.Name)
+	}
+	return strings.Join(names, ",")
 }
 
 func isCode(err error, code string) bool {

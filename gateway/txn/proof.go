@@ -30,9 +30,11 @@ func (r *Register) fenceCall(c *pool.Conn, name string) string {
 	return "SELECT shardgate.fence('" + name + "', '" + r.proof("fence "+pid(c)+" "+name) + "')"
 }
 
-// decideCall writes the decision to commit txid. backend is c's.
-func (r *Register) decideCall(c *pool.Conn, txid, backend string) string {
-	return "SELECT shardgate.decide_commit('" + txid + "', '" + backend + "', '" + r.proof("decide "+pid(c)+" "+txid+" "+backend) + "')"
+// decideCall writes the decision to commit txid, which is prepared on the shards that
+// unfinished names. backend is c's.
+func (r *Register) decideCall(c *pool.Conn, txid, backend, unfinished string) string {
+	return "SELECT shardgate.decide_commit('" + txid + "', '" + backend + "', '" + unfinished + "', '" +
+		r.proof("decide "+pid(c)+" "+txid+" "+backend+" "+unfinished) + "')"
 }
 
 // SchemaChangedCall raises the schema's version in the transaction on c, a

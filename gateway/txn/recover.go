@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,74 +50,124 @@ type orphan struct {
 	name  string
 	owner string
 	shard int
+	age   time.Duration // since it was prepared
 }
 
 // Recover looks once at all shards, finishes the distributed transactions that
 // were prepared longer ago than grace and are not this process's own, and clears
 // decisions that nobody needs any more. It returns how many it finished. An
-// error says that some shard could not be dealt with; the next call tries again.
+// error says that some shard could not be dealt with, of which the log is told in
+// growing intervals; the next call tries again.
 func (r *Register) Recover(ctx context.Context, grace time.Duration, log *slog.Logger) (finished int, err error) {
-	admins := make([]*pool.Conn, len(r.pools.Shards))
-	defer func() {
-		for _, c := range admins {
-			if c != nil {
-				c.Close()
-			}
-		}
-	}()
-	var errs []error
-	for i := range admins {
-		c, err := r.pools.Admin(ctx, i)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		admins[i] = c
-	}
+	pass := &pass{register: r, log: log, admins: make([]*pool.Conn, len(r.pools.Shards)), pending: map[string]bool{}}
+	defer pass.close()
+	pass.connect(ctx)
+	open := pass.unfinished()
 	// What is prepared is listed first, and the register written after: a
 	// transaction that appears in between has a coordinator of its own.
-	var orphans []orphan
-	pending := map[string]bool{} // transactions that have a prepared participant somewhere
-	for i, c := range admins {
+	orphans := pass.list(grace)
+	Reach(Listed, nil)
+	for _, o := range orphans {
+		if pass.recover(ctx, o) {
+			finished++
+		}
+	}
+	pass.mark(open)
+	Reach(ClearDecisions, pass.admins[r.home])
+	r.clearDone(pass.admins)
+	pass.clearOld()
+	return finished, pass.tell(ctx)
+}
+
+// pass is one run of Recover.
+type pass struct {
+	register *Register
+	log      *slog.Logger
+	admins   []*pool.Conn    // by shard; nil for one that can't be dealt with
+	pending  map[string]bool // what is prepared, by prepareKey
+	doubts   []doubt
+	settled  []string // keys of doubts that are none any more
+	errs     []error
+}
+
+// prepareKey says that a transaction is prepared on a shard.
+func prepareKey(txid, shard string) string { return txid + " " + shard }
+
+func (p *pass) close() {
+	for _, c := range p.admins {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+func (p *pass) connect(ctx context.Context) {
+	for i := range p.admins {
+		c, err := p.register.pools.Admin(ctx, i)
+		if err != nil {
+			p.without(i, err)
+			continue
+		}
+		p.admins[i] = c
+	}
+}
+
+// without goes on without a shard.
+func (p *pass) without(shard int, err error) {
+	if c := p.admins[shard]; c != nil {
+		c.Close()
+		p.admins[shard] = nil
+	}
+	name := p.register.pools.Shards[shard].Name
+	p.errs = append(p.errs, fmt.Errorf("shard %s: %w", name, err))
+	p.doubts = append(p.doubts, doubt{shard: name, reason: err.Error()})
+}
+
+// list finds what is prepared, and what of it is to be finished here.
+func (p *pass) list(grace time.Duration) (orphans []orphan) {
+	r := p.register
+	for i, c := range p.admins {
 		if c == nil {
 			continue
 		}
-		list, err := r.prepared(c, i, grace, pending)
+		list, err := r.prepared(c, i, adminTimeout)
 		if err != nil {
-			errs = append(errs, err)
-			c.Close()
-			admins[i] = nil
+			p.without(i, err)
 			continue
 		}
-		orphans = append(orphans, list...)
+		for _, o := range list {
+			p.pending[prepareKey(o.gid.txid, r.pools.Shards[i].Name)] = true
+			if o.age >= grace && !r.inFlight.has(o.gid.txid) {
+				orphans = append(orphans, o)
+			}
+		}
 	}
-	Reach(Listed, nil)
-	for _, o := range orphans {
-		d := r.shard(o.gid.decider)
-		if d < 0 || admins[d] == nil {
-			errs = append(errs, fmt.Errorf("prepared transaction %s on shard %s waits for its decider, shard %s", o.name, r.pools.Shards[o.shard].Name, o.gid.decider))
-			continue
-		}
-		committed, err := settleOn(admins[d], o.gid.txid, o.gid.backend)
-		Reach(Settled, admins[d])
+	return orphans
+}
+
+// recover finishes an orphan, or notes why it can't be finished.
+func (p *pass) recover(ctx context.Context, o orphan) bool {
+	r := p.register
+	d := doubt{id: r.id(o.gid.decider, o.gid.txid), shard: r.pools.Shards[o.shard].Name, state: stateUnknown, age: o.age}
+	committed, err := false, fmt.Errorf("it waits for its decider, shard %s", o.gid.decider)
+	if decider := r.shard(o.gid.decider); decider >= 0 && p.admins[decider] != nil {
+		committed, err = settleOn(p.admins[decider], o.gid.txid, o.gid.backend)
+		Reach(Settled, p.admins[decider])
 		if err == nil {
+			d.state = decided(committed)
 			err = r.finish(ctx, o, committed)
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("prepared transaction %s on shard %s: %w", o.name, r.pools.Shards[o.shard].Name, err))
-			continue
-		}
-		finished++
-		log.Info("finished a distributed transaction", "txid", o.gid.txid, "shard", r.pools.Shards[o.shard].Name, "committed", committed)
 	}
-	Reach(ClearDecisions, admins[r.home])
-	r.clearDone(admins)
-	if len(errs) == 0 {
-		if err := r.clearOld(admins, pending); err != nil {
-			errs = append(errs, err)
-		}
+	if err != nil {
+		d.reason = err.Error()
+		p.doubts = append(p.doubts, d)
+		p.errs = append(p.errs, fmt.Errorf("prepared transaction %s on shard %s: %w", o.name, d.shard, err))
+		return false
 	}
-	return finished, errors.Join(errs...)
+	p.settled = append(p.settled, d.key())
+	r.recovered = append(r.recovered, planner.QuoteLiteral(o.gid.txid))
+	p.log.Info("finished a distributed transaction", "transaction", d.id, "shard", d.shard, "committed", committed, "age", o.age)
+	return true
 }
 
 func (r *Register) shard(name string) int {
@@ -129,25 +180,28 @@ func (r *Register) shard(name string) int {
 }
 
 // prepared lists a shard's prepared transactions of this cluster.
-func (r *Register) prepared(c *pool.Conn, shard int, grace time.Duration, pending map[string]bool) ([]orphan, error) {
-	res, err := c.QueryTimeout("SELECT gid, owner, prepared < pg_catalog.clock_timestamp() - interval '"+
-		fmt.Sprintf("%d milliseconds", grace.Milliseconds())+"' FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()", adminTimeout)
+func (r *Register) prepared(c *pool.Conn, shard int, within time.Duration) (out []orphan, err error) {
+	res, err := c.QueryTimeout("SELECT gid, owner, "+microseconds("prepared")+
+		" FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()", within)
 	if err != nil {
 		return nil, err
 	}
-	var out []orphan
 	for _, row := range res.Rows {
-		g, ok := parseGid(string(row[0]))
-		if !ok || g.cluster != r.Cluster {
-			continue
+		if g, ok := parseGid(string(row[0])); ok && g.cluster == r.Cluster {
+			out = append(out, orphan{gid: g, name: string(row[0]), owner: string(row[1]), shard: shard, age: age(row[2])})
 		}
-		pending[g.txid] = true
-		if string(row[2]) != "t" || r.inFlight.has(g.txid) {
-			continue
-		}
-		out = append(out, orphan{gid: g, name: string(row[0]), owner: string(row[1]), shard: shard})
 	}
 	return out, nil
+}
+
+// microseconds is SQL for how long ago an instant is, and age reads it.
+func microseconds(at string) string {
+	return "(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - " + at + ") * 1000000)::bigint"
+}
+
+func age(value []byte) time.Duration {
+	n, _ := strconv.ParseInt(string(value), 10, 64)
+	return max(0, time.Duration(n)*time.Microsecond)
 }
 
 // finish carries a decision out on one participant, as the role that prepared it.
@@ -219,37 +273,131 @@ func (r *Register) clearDone(admins []*pool.Conn) {
 	}
 }
 
-// keepDecisions is for how long a decision is kept although nothing seems to
-// need it: longer than any coordinator takes from its last PREPARE to its last
-// COMMIT PREPARED.
-const keepDecisions = "10 minutes"
+// coordinatorDone is how old a decision has to be for a recovery to look whether it has
+// been carried out everywhere, unless it has done so itself: before, its coordinator will
+// have deleted it.
+const coordinatorDone = "1 minute"
 
-// clearOld deletes old decisions whose transaction is prepared nowhere, all
-// shards having been looked at. One that says no goes only when, besides, the
-// decider's backend is gone: it could still try to commit otherwise.
-func (r *Register) clearOld(admins []*pool.Conn, pending map[string]bool) error {
-	for _, c := range admins {
-		res, err := c.QueryTimeout(`SELECT d.txid FROM shardgate.decisions d
-			WHERE d.at < pg_catalog.clock_timestamp() - interval '`+keepDecisions+`' AND (d.committed OR NOT EXISTS (
+// decision is a row of the register that names shards on which it may have to be carried
+// out yet.
+type decision struct {
+	decider   int
+	txid      string
+	committed bool
+	shards    []string // nil: not known
+	age       time.Duration
+}
+
+// decisions reads rows of the register.
+func (r *Register) decisions(c *pool.Conn, shard int, where string, within time.Duration) (out []decision, err error) {
+	res, err := c.QueryTimeout("SELECT txid, committed, unfinished, "+microseconds("at")+" FROM shardgate.decisions WHERE "+where, within)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range res.Rows {
+		d := decision{decider: shard, txid: string(row[0]), committed: string(row[1]) == "t", age: age(row[3])}
+		if row[2] != nil {
+			d.shards = strings.FieldsFunc(string(row[2]), func(r rune) bool { return r == ',' })
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// unfinished reads the decisions of which it has to be found out whether they have been
+// carried out.
+func (p *pass) unfinished() (out []decision) {
+	where := "unfinished IS DISTINCT FROM '' AND (at < pg_catalog.clock_timestamp() - interval '" + coordinatorDone + "'"
+	if r := p.register; len(r.recovered) > 0 {
+		where += " OR txid IN (" + strings.Join(r.recovered, ",") + ")"
+		r.recovered = nil
+	}
+	for i, c := range p.admins {
+		if c == nil {
+			continue
+		}
+		list, err := p.register.decisions(c, i, where+") LIMIT 1000", adminTimeout)
+		if err != nil {
+			p.without(i, err)
+			continue
+		}
+		out = append(out, list...)
+	}
+	return out
+}
+
+// mark notes in the register which of the decisions have been carried out everywhere. They
+// were read before it was listed what is prepared, and all participants are prepared before
+// there is a decision to commit: what is prepared nowhere then is finished. A participant
+// that is prepared after a decision to roll back is dealt with as any other.
+func (p *pass) mark(open []decision) {
+	r := p.register
+	done := map[int][]string{}
+	for _, d := range open {
+		names, prepared, missing := d.shards, false, ""
+		if names == nil {
+			for _, s := range r.pools.Shards {
+				names = append(names, s.Name)
+			}
+		}
+		for _, name := range names {
+			prepared = prepared || p.pending[prepareKey(d.txid, name)]
+			if i := r.shard(name); i < 0 || p.admins[i] == nil {
+				missing = name
+			}
+		}
+		switch {
+		case missing != "" && d.shards != nil:
+			p.doubts = append(p.doubts, doubt{id: r.id(r.pools.Shards[d.decider].Name, d.txid), shard: missing,
+				state: decided(d.committed), age: d.age, reason: "the shard can't be reached"})
+		case missing == "" && !prepared:
+			done[d.decider] = append(done[d.decider], planner.QuoteLiteral(d.txid))
+		}
+	}
+	for shard, ids := range done {
+		p.run(shard, "UPDATE shardgate.decisions SET unfinished = '', at = pg_catalog.clock_timestamp() WHERE txid IN ("+strings.Join(ids, ",")+")")
+	}
+}
+
+// run runs a statement on a shard if it can be reached.
+func (p *pass) run(shard int, sql string) {
+	if c := p.admins[shard]; c != nil {
+		if _, err := c.QueryTimeout(sql, adminTimeout); err != nil {
+			p.without(shard, err)
+		}
+	}
+}
+
+// clearOld deletes the decisions that have been carried out everywhere, after the time for
+// which they are kept. One that says no goes only when, besides, the decider's backend is
+// gone: it could still try to commit otherwise.
+func (p *pass) clearOld() {
+	for i, c := range p.admins {
+		if c == nil {
+			continue
+		}
+		// Nothing is deleted where there is nothing: a DELETE takes the fence.
+		res, err := c.QueryTimeout(`SELECT pg_catalog.quote_literal(d.txid) FROM shardgate.decisions d
+			WHERE d.unfinished = '' AND d.at < pg_catalog.clock_timestamp() - interval '`+fmt.Sprintf("%d milliseconds", p.register.Retention.Milliseconds())+`' AND (d.committed OR NOT EXISTS (
 				SELECT FROM pg_catalog.pg_stat_get_activity(NULL) a
 				WHERE a.pid = pg_catalog.split_part(d.backend, '.', 1)::int
 				AND (a.backend_start IS NULL OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = pg_catalog.split_part(d.backend, '.', 2)::bigint)
 				AND (a.xact_start IS NULL AND a.backend_start IS NULL OR a.xact_start < d.at)))
 			LIMIT 1000`, adminTimeout)
 		if err != nil {
-			return err
+			p.without(i, err)
+			continue
 		}
-		var ids []string
-		for _, row := range res.Rows {
-			if !pending[string(row[0])] {
-				ids = append(ids, planner.QuoteLiteral(string(row[0])))
-			}
-		}
-		if len(ids) > 0 {
-			if _, err := c.QueryTimeout("DELETE FROM shardgate.decisions WHERE txid IN ("+strings.Join(ids, ",")+")", adminTimeout); err != nil {
-				return err
-			}
+		if ids := column(res); len(ids) > 0 {
+			p.run(i, "DELETE FROM shardgate.decisions WHERE txid IN ("+strings.Join(ids, ",")+")")
 		}
 	}
-	return nil
+}
+
+// column is the first column of a result.
+func column(res *pool.Result) (out []string) {
+	for _, row := range res.Rows {
+		out = append(out, string(row[0]))
+	}
+	return out
 }

@@ -26,6 +26,11 @@ import (
 // owner: unlike grants, it holds against pg_read_all_data and against what ALTER
 // DEFAULT PRIVILEGES gives to new tables. That is done once, since ALTER TABLE
 // would wait for the transactions of other gateways, and they for it.
+//
+// decisions.unfinished names the shards, joined by commas, on which a decision may have
+// to be carried out yet: all that were prepared, until a recovery has seen that none is
+// any more. NULL means that they are not known. at is when the row was written, and
+// later when that was seen.
 const installSQL = `
 BEGIN;
 SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
@@ -40,8 +45,14 @@ CREATE TABLE IF NOT EXISTS shardgate.decisions (
 	txid text PRIMARY KEY,
 	committed boolean NOT NULL,
 	backend text NOT NULL,
-	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	unfinished text
 );
+DO $$ BEGIN -- a cluster that was begun before the column was
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = 'shardgate.decisions'::pg_catalog.regclass AND attname = 'unfinished') THEN
+		ALTER TABLE shardgate.decisions ADD COLUMN unfinished text;
+	END IF;
+END $$;
 CREATE UNLOGGED TABLE IF NOT EXISTS shardgate.waits (
 	txid text PRIMARY KEY,
 	gateway text NOT NULL,
@@ -79,11 +90,12 @@ BEGIN
 	PERFORM shardgate.prove('fence ' || pg_backend_pid() || ' ' || gid, proof);
 	LOCK TABLE shardgate.decisions IN ROW EXCLUSIVE MODE;
 END $$;
-CREATE OR REPLACE FUNCTION shardgate.decide_commit(txid text, backend text, proof text) RETURNS void
+CREATE OR REPLACE FUNCTION shardgate.decide_commit(txid text, backend text, unfinished text, proof text) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend, proof);
-	INSERT INTO shardgate.decisions (txid, committed, backend) VALUES (decide_commit.txid, true, decide_commit.backend);
+	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend || ' ' || unfinished, proof);
+	INSERT INTO shardgate.decisions (txid, committed, backend, unfinished)
+		VALUES (decide_commit.txid, true, decide_commit.backend, decide_commit.unfinished);
 END $$;
 CREATE OR REPLACE FUNCTION shardgate.share_fence(wait_ms int) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -100,7 +112,7 @@ EXCEPTION WHEN lock_not_available THEN -- caught here, it is not in the server's
 END $$;
 SELECT shardgate.seal();
 REVOKE ALL ON FUNCTION shardgate.seal(), shardgate.prove(text, text), shardgate.share_fence(int) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION shardgate.fence(text, text), shardgate.decide_commit(text, text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION shardgate.fence(text, text), shardgate.decide_commit(text, text, text, text) TO PUBLIC;
 GRANT USAGE ON SCHEMA shardgate TO PUBLIC;
 COMMIT;
 `
@@ -118,8 +130,16 @@ type Register struct {
 	// Fence keeps half a commit from those who read.
 	Fence *Fence
 
+	// Retention is for how long the decision on a transaction that was in doubt is kept
+	// when it has been carried out everywhere.
+	Retention time.Duration
+
 	inFlight inFlight
 	done     doneList
+	doubts   doubts
+	// recovered are the transactions of which the latest Recover has finished a part.
+	recovered []string
+	looks     chan struct{} // one for each look at all shards that is under way
 }
 
 // Install makes the register on every shard, or checks what is there: that each
@@ -130,7 +150,7 @@ type Register struct {
 // prepared transactions is that and a random part, so that clusters of one name
 // that share a server are told apart.
 func Install(ctx context.Context, pools *pool.Pools, home int, name string) (*Register, error) {
-	r := &Register{pools: pools, home: home}
+	r := &Register{pools: pools, home: home, looks: make(chan struct{}, maxLooks)}
 	r.Fence = newFence(r)
 	order := []int{home}
 	for i := range pools.Shards {
