@@ -38,6 +38,7 @@ type analysis struct {
 	targets map[*pg.ColumnRef]*pg.ResTarget // output columns that names in GROUP BY, ORDER BY and DISTINCT ON mean
 	clocks  []edit                          // see clockEdits
 	tells   bool                            // the time of the transaction is asked for
+	asks    bool                            // the gateway is asked for the status of a transaction
 	timed   SQL                             // see atOneTime
 	names   bool                            // the result's columns are named by the final statement of a Gather
 	uses    []use                           // of relations in FROM clauses

@@ -27,12 +27,17 @@ func (a *analysis) computed(n *pg.Node, f family) (Value, bool) {
 
 // fixed says whether an expression is of constants, settings, and immutable functions
 // and operators of PostgreSQL's own.
-func (a *analysis) fixed(n *pg.Node) bool {
+func (a *analysis) fixed(n *pg.Node) bool { return a.fixedBut(n, false) }
+
+// fixedBut is fixed where there may be parameters.
+func (a *analysis) fixedBut(n *pg.Node, params bool) bool {
 	ok := true
 	eachMessageBelow(n, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.Node, *pg.A_Const, *pg.Integer, *pg.Float, *pg.Boolean, *pg.String, *pg.BitString, *pg.List,
 			*pg.CoalesceExpr, *pg.MinMaxExpr, *pg.CaseExpr, *pg.CaseWhen, *pg.BoolExpr, *pg.NullTest:
+		case *pg.ParamRef:
+			ok = ok && params
 		case *pg.TypeCast:
 			t := typeOID(v.TypeName)
 			ok = ok && (t != 0 || numberType(v.TypeName) != 0) && !slices.Contains(dateTypes, t)

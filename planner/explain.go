@@ -62,6 +62,7 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	x := &Explain{Start: a.explained(e)}
 	x.options(e.Options)
 	x.Of = a.planExplained(x)
+	a.asks = x.Of.Asked != nil
 	st := &Statement{Node: x}
 	if x.Of.Cursor != "" {
 		no := unsupported("EXPLAIN of a cursor over several shards is not supported", "Explain its query.")

@@ -44,6 +44,10 @@ func set(names ...string) map[string]bool {
 // function classifies a call.
 func (a *analysis) function(f *pg.FuncCall) {
 	name := unqualified(f.Funcname)
+	if asksStatus(f) {
+		a.asks = true
+		return
+	}
 	if len(f.Funcname) > 1 && str(f.Funcname[0]) == gatewaySchema {
 		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
 			Detail: "The schema holds the gateway's own functions.", Position: a.position(f.Location)})

@@ -45,6 +45,9 @@ type Statement struct {
 	// such text, or the plan sees to it.
 	Clock bool
 	Timed SQL
+	// Asked are the calls in it that the gateway answers; nil without one. The statement
+	// is run by Asked.Text, and this plan is not used.
+	Asked *Asked
 	// TakesData says that the client sends data for it: COPY FROM STDIN.
 	TakesData bool
 	// Params is the highest $n.
@@ -240,6 +243,7 @@ const (
 	DiscardAll  //
 	Deallocate  // Name of the statement, or "" for ALL
 	Constraints // SET CONSTRAINTS
+	Show        // SHOW of a table that the gateway makes, by its Name
 	Empty       // no statement at all
 )
 

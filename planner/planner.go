@@ -115,6 +115,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st.HoldsSession = st.HoldsSession || a.hold
 	st.NeedsParamTypes = a.uncertain
 	a.asksForTime(st)
+	a.ask(st)
 	st.TextSpecific = st.TextSpecific || a.textSpecific
 	if spans(st.Node) {
 		slices.Sort(a.dated)

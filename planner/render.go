@@ -30,6 +30,9 @@ func (s *Statement) Render(text []byte, lits []sqltext.Literal) string {
 	if s.Timed != nil {
 		r.line("at one time: %s", r.sql(s.Timed))
 	}
+	if s.Asked != nil {
+		r.line("answered: %s", r.sql(s.Asked.Text))
+	}
 	r.flags(s)
 	return strings.TrimSuffix(r.String(), "\n")
 }
@@ -311,7 +314,7 @@ func (k ControlKind) String() string {
 	return [...]string{
 		Begin: "Begin", Commit: "Commit", Rollback: "Rollback", Savepoint: "Savepoint", Release: "Release",
 		RollbackTo: "RollbackTo", Set: "Set", DiscardAll: "DiscardAll", Deallocate: "Deallocate",
-		Constraints: "Constraints", Empty: "Empty",
+		Constraints: "Constraints", Show: "Show", Empty: "Empty",
 	}[k]
 }
 

@@ -16,6 +16,8 @@ func (a *analysis) utility(n *pg.Node) *Statement {
 		return &Statement{Node: a.transaction(n.GetTransactionStmt())}
 	case n.GetVariableSetStmt() != nil:
 		return &Statement{Node: a.set(n.GetVariableSetStmt())}
+	case n.GetVariableShowStmt() != nil && settingName(n.GetVariableShowStmt().Name) == InDoubt:
+		return &Statement{Node: &Control{Kind: Show, Tag: "SHOW", Name: InDoubt}}
 	case n.GetVariableShowStmt() != nil:
 		return &Statement{Node: &Route{Place: Home}}
 	case n.GetConstraintsSetStmt() != nil:
@@ -186,6 +188,9 @@ func refuseDefault(v *pg.VariableSetStmt) {
 		refuseSetting(v.Name, settingValue(v))
 	}
 }
+
+// InDoubt is the table of distributed transactions that are not finished everywhere.
+const InDoubt = gatewaySchema + ".in_doubt"
 
 // OwnSetting says whether a setting, by its name in lower case, is one of the gateway's own.
 func OwnSetting(name string) bool { return strings.HasPrefix(name, gatewaySchema+".") }

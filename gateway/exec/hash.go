@@ -68,6 +68,36 @@ func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte)
 	return uint64(n), false, nil
 }
 
+// TextValue computes an expression's value as text, nil for NULL. bind has its parameters,
+// of these types; nil if there are none.
+func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]byte, *wire.Error) {
+	sql := "SELECT (" + string(expr) + ")::pg_catalog.text"
+	if bind == nil {
+		c.SendQuery(sql)
+	} else {
+		pick := make([]int, len(types))
+		for i := range pick {
+			pick[i] = i
+		}
+		out := wire.AppendParse(c.Out(), "", sql, types)
+		out = wire.AppendSelected(out, "", "", bind, pick, []int16{wire.FormatText})
+		out = wire.AppendExecute(out, "", 0)
+		c.SetOut(wire.AppendSync(out))
+		c.Ready++
+		c.Unnamed = 0
+	}
+	res, err := readResult(c)
+	switch {
+	case err != nil:
+		e := *err
+		e.Position = 0
+		return nil, &e
+	case len(res.Rows) != 1 || len(res.Rows[0]) != 1:
+		return nil, wire.Errorf(wire.InternalError, "a shard gave no value for an expression")
+	}
+	return res.Rows[0][0], nil
+}
+
 // modified is a type's name with its modifier.
 func modified(t shardmap.KeyType, typmod int32) string {
 	name := t.SQLName()

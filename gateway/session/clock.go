@@ -129,7 +129,7 @@ func (s *Session) bindTime(st *step) error {
 	}
 	prep := *p.prep
 	prep.name, prep.text = "", text
-	p.prep, p.timed = &prep, true
+	p.prep, p.own = &prep, true
 	if _, ok := p.node.(*planner.Split); !ok {
 		return nil
 	}

@@ -133,7 +133,7 @@ func (s *Session) emitBind(st *step) error {
 		return s.bindSplit(st, sp, conns)
 	}
 	for _, c := range conns {
-		if p.timed {
+		if p.own {
 			c.SetOut(wire.AppendParse(c.Out(), "", p.prep.text, s.shardOIDs(c, p.prep.oids)))
 			c.Unnamed = 0
 			s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
@@ -147,7 +147,7 @@ func (s *Session) emitBind(st *step) error {
 			c.SetOut(appendBind(c.Out(), st.body, p.prep.shardName()))
 			s.ownParams(c, c.Out()[start:], p.prep, nil)
 		}
-		s.addOp(exec.Op{Kind: exec.Bind, Rewritten: p.timed}, conns)
+		s.addOp(exec.Op{Kind: exec.Bind, Rewritten: p.own}, conns)
 	}
 	if _, ok := p.node.(*planner.Scatter); ok && len(conns) > 1 && !p.prep.st.Writes && s.bindsAtOnce() {
 		err := s.bindAtOnce(conns, func() { s.emitSyncs(false) }, bind)

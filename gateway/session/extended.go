@@ -472,6 +472,10 @@ func (s *Session) sync() error {
 // executeControl carries out a statement about the session or the transaction.
 func (s *Session) executeControl(st *step) error {
 	c := st.prep.st.Node.(*planner.Control)
+	if c.Kind == planner.Show {
+		s.executeShow(st.portal, st.limit, c.Tag)
+		return nil
+	}
 	if err := s.control(c, string(st.prep.text)); err != nil {
 		if !errors.Is(err, errStatementFailed) {
 			return err

@@ -26,6 +26,7 @@ type prepared struct {
 	// that no value of the result has OIDs in it, once that is known.
 	described []uint32
 	plain     bool
+	asked     *asked // what it asks the gateway; text, st and lits are without that
 }
 
 // shardName is the statement's name on the shards.
@@ -49,13 +50,13 @@ type portal struct {
 	begun   bool
 	verb    string        // of the tag of a Gather that was executed
 	bind    []byte        // the Bind's body, of a plan that brings rows to the gateway
-	lines   [][]byte      // of an Explain, that are yet to be sent
+	lines   [][]byte      // of an Explain or a SHOW, that are yet to be sent
 	merged  *mergedPortal // an Ordered that is executed with row limits
 	open    *openPortal   // where the rest of a Gather's rows is
 	level   int           // length of the transaction's prelude when it was bound
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated
-	timed   bool          // prep's text is not the client's, but has the time of the transaction in it
+	own     bool          // prep's text is not the client's: it has the time of the transaction in it, or an answer of the gateway's
 }
 
 // brings says whether a plan brings rows together: the client's portal is bound on the
@@ -113,10 +114,15 @@ func (t *textTable) id(text []byte, oids []uint32) uint64 {
 // prepare makes a prepared statement of a Parse message.
 func (s *Session) prepare(p *wire.Parse) (*prepared, *wire.Error) {
 	prep := &prepared{name: string(p.Name), text: append([]byte(nil), p.Query...), oids: append([]uint32(nil), p.ParamOIDs...)}
-	prep.id = s.host.texts.id(prep.text, prep.oids)
 	if err := s.plan(prep); err != nil {
 		return nil, err
 	}
+	if prep.st.Asked != nil {
+		if err := s.standIn(prep); err != nil {
+			return nil, err
+		}
+	}
+	prep.id = s.host.texts.id(prep.text, prep.oids)
 	return prep, nil
 }
 

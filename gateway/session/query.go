@@ -25,6 +25,13 @@ func (s *Session) simpleQuery(m []byte) error {
 	delete(s.portals, "")
 	delete(s.stmts, "")
 	st, lits, parsed, err := s.plannerNow().Plan(text, &s.scan)
+	if err == nil && st.Asked != nil && !(s.tx != nil && s.tx.failed) {
+		s.run.Rewritten = true
+		defer func() { s.run.Rewritten = false }()
+		if st, text, lits, err = s.planAnswered(st, text, lits); err == nil {
+			m = wire.AppendQuery(nil, text)
+		}
+	}
 	switch {
 	case errors.Is(err, planner.ErrSeveral):
 		err = s.several(string(text), parsed.Pieces())
@@ -41,6 +48,16 @@ func (s *Session) simpleQuery(m []byte) error {
 		return err
 	}
 	return s.endQuery()
+}
+
+// planAnswered plans a statement that asks the gateway, by its text with the answers.
+func (s *Session) planAnswered(st *planner.Statement, text []byte, lits []sqltext.Literal) (*planner.Statement, []byte, []sqltext.Literal, error) {
+	text, e := s.answered(st, text, lits)
+	if e != nil {
+		return nil, nil, nil, e
+	}
+	st, lits, _, err := s.plannerNow().Plan(text, &s.scan)
+	return st, text, lits, err
 }
 
 // endQuery ends an implicit block and says that the session is ready.
@@ -128,6 +145,12 @@ func (s *Session) several(text string, pieces []string) error {
 		}
 		if s.refusedInFailed(st) {
 			return nil
+		}
+		if st.Asked != nil {
+			if st, statement, lits, err = s.planAnswered(st, statement, lits); err != nil {
+				s.tell(asError(err))
+				return errStatementFailed
+			}
 		}
 		if err := s.inBlock(st, statement, lits, last); err != nil {
 			return err

@@ -147,9 +147,14 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		p.level = len(s.tx.prelude)
 	}
 	if c, ok := prep.st.Node.(*planner.Control); ok {
-		_ = c
 		if len(s.bind.Params) > 0 {
 			return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires 0", len(s.bind.Params), s.bind.Statement)
+		}
+		if c.Kind == planner.Show {
+			if err := checkShowFormats(s.bind.ResultFormats); err != nil {
+				return err
+			}
+			p.formats = append([]int16(nil), s.bind.ResultFormats...)
 		}
 		st.local = wire.AppendBindComplete(nil)
 	} else {
@@ -169,6 +174,13 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 					return err
 				}
 			}
+		}
+		if prep.asked != nil {
+			answered, err := s.bindAnswers(prep, &s.bind)
+			if err != nil {
+				return err
+			}
+			p.prep, p.own = answered, true
 		}
 		if len(shards) > 1 {
 			p.formats = append([]int16(nil), s.bind.ResultFormats...)
@@ -204,8 +216,8 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 		if err := s.plan(st.prep); err != nil {
 			return err
 		}
-		if _, ok := st.prep.st.Node.(*planner.Control); ok {
-			st.local = wire.AppendNoData([]byte{'t', 0, 0, 0, 6, 0, 0})
+		if c, ok := st.prep.st.Node.(*planner.Control); ok {
+			st.local = appendControlColumns([]byte{'t', 0, 0, 0, 6, 0, 0}, c, nil)
 		}
 		return nil
 	}
@@ -213,10 +225,18 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 		return wire.Errorf(wire.UndefinedCursor, "portal \"%s\" does not exist", name)
 	}
 	st.prep = st.portal.prep
-	if isControl(st.portal) {
-		st.local = wire.AppendNoData(nil)
+	if c, ok := st.prep.st.Node.(*planner.Control); ok {
+		st.local = appendControlColumns(nil, c, st.portal.formats)
 	}
 	return nil
+}
+
+// appendControlColumns describes the rows of a statement that the session carries out.
+func appendControlColumns(dst []byte, c *planner.Control, formats []int16) []byte {
+	if c.Kind == planner.Show {
+		return appendShowColumns(dst, formats)
+	}
+	return wire.AppendNoData(dst)
 }
 
 // portalOf finds a portal. A cursor that DECLARE has made is one too, and clients

@@ -287,6 +287,8 @@ func (s *Session) control(c *planner.Control, text string) error {
 		return s.deallocate(c)
 	case planner.DiscardAll:
 		return s.discardAll(c)
+	case planner.Show:
+		s.show(c)
 	}
 	return nil
 }
