@@ -131,6 +131,14 @@ func TestInDoubt(t *testing.T) {
 	if list := inDoubt(t, conn); len(list) != 0 {
 		t.Errorf("in doubt: %v", list)
 	}
+	var name string
+	if err := pgtest.Conn(t, c.shards[0].URL("postgres", "postgres")).QueryRow(t.Context(), "SELECT cluster FROM shardgate.identity").Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	ours := []string{quote("sg1:" + name + ":s1:0123456789abcdef0123456789abcdef:s3:1.1"), quote("sg1:" + name + ":s2:fedcba9876543210fedcba9876543210:s3:1.1")}
+	c.onShard(2, "postgres", "BEGIN", "CREATE TABLE z ()", "PREPARE TRANSACTION "+ours[0], "BEGIN", "CREATE TABLE zz ()", "PREPARE TRANSACTION "+ours[1])
+	shows(t, c)
+	c.onShard(2, "postgres", "ROLLBACK PREPARED "+ours[0], "ROLLBACK PREPARED "+ours[1])
 	c.onShard(2, "postgres", "ROLLBACK PREPARED 'an application''s own'", "ROLLBACK PREPARED 'sg1:other-00000000:s1:0123456789abcdef0123456789abcdef:s3:1.1'")
 
 	// Decided, and finished nowhere; then a shard goes down.
@@ -154,6 +162,7 @@ func TestInDoubt(t *testing.T) {
 		t.Errorf("%d of 3 rows", n)
 	}
 	p.kill()
+	asks(t, c, decided)
 
 	// Not decided.
 	write("exit prepared", 2)
@@ -206,12 +215,13 @@ func TestInDoubt(t *testing.T) {
 	}
 
 	// The decider is lost during the decision, and can't be asked.
-	outcome(t, c, conn, write)
+	p.kill()
+	outcome(t, c, conn, write, recovers.serve)
 }
 
 // outcome has a commit's answer lost while its decider takes no connections, and checks
-// that the client can learn the outcome.
-func outcome(t *testing.T, c *cluster, conn *pgx.Conn, write func(point string, n int) error) {
+// that the client can learn the outcome when another gateway has recovered it.
+func outcome(t *testing.T, c *cluster, conn *pgx.Conn, write func(point string, n int) error, recovers func() *process) {
 	direct := pgtest.Conn(t, c.shards[0].URL("postgres", "template1"))
 	// The point is reached when the gateway has its connections.
 	closed := make(chan struct{})
@@ -240,6 +250,7 @@ func outcome(t *testing.T, c *cluster, conn *pgx.Conn, write func(point string, 
 		t.Errorf("the status is %q while the decider can't be reached", got)
 	}
 	must(t, direct, "ALTER DATABASE postgres ALLOW_CONNECTIONS true")
+	recovers()
 	eventually(t, 10*time.Second, func() bool { return slices.Contains([]string{"committed", "aborted"}, status(t, conn, id)) })
 	want := "aborted"
 	if n := c.sum("SELECT count(*) FROM t WHERE v = 5"); n == 3 {

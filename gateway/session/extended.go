@@ -215,6 +215,9 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		if st.err != nil {
 			break
 		}
+		if st.typ == 'E' && isShow(st.portal) {
+			return -1, false // the rest of its rows may be asked for
+		}
 		if st.typ == 'E' && isControl(st.portal) {
 			if whole = false; len(s.steps) > 1 {
 				continue

@@ -29,6 +29,14 @@ func isControl(p *portal) bool {
 	return ok
 }
 
+func isShow(p *portal) bool {
+	if p == nil {
+		return false
+	}
+	c, ok := p.prep.st.Node.(*planner.Control)
+	return ok && c.Kind == planner.Show
+}
+
 // changesCursors says whether a message makes a cursor or closes one, so that what
 // follows is about other cursors.
 func (st *step) changesCursors() bool {
