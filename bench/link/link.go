@@ -1,5 +1,6 @@
 // Package link is a TCP connection between two processes that can be broken: a proxy that
-// copies bytes, and stops, cuts or delays them when told. It knows no protocol.
+// copies bytes, and stops, cuts or delays them when told. Of PostgreSQL's protocol it knows
+// where a message ends (see Tap), so that a fault can hit one message alone.
 //
 // The governing idea: what a network does to two machines is done where no privilege is
 // needed, between two sockets on the same one.
@@ -45,6 +46,8 @@ type Link struct {
 	changed chan struct{} // closed when fault changes
 	conns   map[net.Conn]bool
 	closed  bool
+	tap     Tap
+	opened  int // connections so far
 }
 
 // Listen makes a link to an address. A goroutine accepts until Close, and each connection
@@ -145,9 +148,18 @@ func (l *Link) serve(client net.Conn) {
 	if !l.keep(server) {
 		return
 	}
+	l.mu.Lock()
+	tap, c := l.tap, &Conn{Number: l.opened, client: client, server: server}
+	l.opened++
+	l.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { l.pass(client, server, Deaf) })
-	both.Go(func() { l.pass(server, client, Mute) })
+	if tap == nil {
+		both.Go(func() { l.pass(client, server, Deaf) })
+		both.Go(func() { l.pass(server, client, Mute) })
+	} else {
+		both.Go(func() { l.passMessages(tap, c, true) })
+		both.Go(func() { l.passMessages(tap, c, false) })
+	}
 	both.Wait()
 }
 
@@ -159,6 +171,7 @@ func (l *Link) pass(from, to net.Conn, held Fault) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			l.slow()
 			l.hold(held)
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -179,11 +192,18 @@ func (l *Link) hold(held Fault) {
 		switch fault {
 		case Stall, held:
 			<-changed
-		case Slow:
-			time.Sleep(delay)
-			return
 		default:
 			return
 		}
+	}
+}
+
+// slow delays a piece of data on a slow link.
+func (l *Link) slow() {
+	l.mu.Lock()
+	fault := l.fault
+	l.mu.Unlock()
+	if fault == Slow {
+		time.Sleep(delay)
 	}
 }

@@ -116,3 +116,44 @@ func TestCloseWhileStalled(t *testing.T) {
 		t.Fatal("still waiting")
 	}
 }
+
+// A tap sees whole messages, the first without a type, and acts before one, in the middle,
+// or after.
+func TestTap(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	l, err := Listen(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	startup, message := "\x00\x00\x00\x08abcd", "Q\x00\x00\x00\x06ef"
+	for at, passed := range map[Place]string{Before: startup, Amid: startup + message[:3], After: startup + message} {
+		seen := make(chan string, 2)
+		l.SetTap(func(m Message) (Place, func()) {
+			seen <- string(m.Type) + string(m.Body())
+			if m.Type != 'Q' {
+				return "", nil
+			}
+			return at, m.Conn.Cut
+		})
+		c := dial(t, l)
+		io.WriteString(c, startup+message)
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.SetReadDeadline(time.Now().Add(soon))
+		got, err := io.ReadAll(server)
+		server.Close()
+		if string(got) != passed || err != nil {
+			t.Errorf("%s: %q, %v", at, got, err)
+		}
+		if a, b := <-seen, <-seen; a != "\x00abcd" || b != "Qef" {
+			t.Errorf("%s: seen %q, %q", at, a, b)
+		}
+	}
+}
