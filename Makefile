@@ -2,7 +2,7 @@
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test check unit race test-drivers difftest difftest-long bench histories clean
+.PHONY: build run test check unit race test-drivers difftest difftest-long bench histories faults clean
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
@@ -49,6 +49,12 @@ bench: deps
 # What clients see while gateways, shards and links are broken: docs/histories.md.
 histories: deps
 	$(GO) run ./bench histories $(ARGS)
+
+# Every fault at every message between a gateway and its shards; unit tries a part of them.
+# Hours: make faults RUN='TestMessages/transfer'
+RUN ?= .
+faults: deps
+	SHARDGATE_FAULTS=all $(GO) test -count=1 -timeout 24h -v -run '$(RUN)' ./gateway/faults
 
 .PHONY: deps deps-compiler deps-browser
 deps: deps-compiler

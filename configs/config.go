@@ -206,6 +206,12 @@ type Timeouts struct {
 	// PostgreSQL's deadlock_timeout, which is for circles on one server.
 	Deadlock time.Duration `yaml:"deadlock" default:"1s" min:"50ms" max:"1h"`
 
+	// How long a shard may have nothing to say to what it was asked, until it is
+	// looked whether it is at work on that. If it can't be reached, or waits itself
+	// for what was lost on the way, the connection is given up; a statement that
+	// only takes long is left alone.
+	Silence time.Duration `yaml:"silence" default:"10s" min:"50ms" max:"1h"`
+
 	// Pause between two looks at the home shard for a schema that was changed
 	// by someone other than this gateway.
 	SchemaPoll time.Duration `yaml:"schema_poll" default:"1s" min:"10ms" max:"1h"`

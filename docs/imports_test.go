@@ -47,6 +47,7 @@ var graph = map[string][]string{
 	"gateway/difftest":  everything,
 	"gateway/drivers":   everything,
 	"gateway/e2e":       everything,
+	"gateway/faults":    everything,
 	"gateway/prototest": everything,
 	"bench/...":         everything,
 }

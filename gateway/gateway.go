@@ -113,6 +113,10 @@ func Start(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*Gateway
 		watch := &txn.Watch{Register: register, Timeout: cfg.Timeouts.Deadlock, Waiting: g.waiting, Strike: g.strike, Log: log}
 		watch.Run(g.ctx)
 	})
+	g.work.Go(func() {
+		silence := &pool.Silence{Pools: g.pools, After: cfg.Timeouts.Silence, Asked: g.asked, Log: log}
+		silence.Run(g.ctx)
+	})
 	return g, nil
 }
 
@@ -294,6 +298,18 @@ func (g *Gateway) waiting(longer time.Duration) (out []txn.Waiter) {
 		}
 		if w, ok := c.session.Waiting(longer); ok {
 			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// asked lists the connections to shards whose answers clients wait for.
+func (g *Gateway) asked() (out []*pool.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.clients {
+		if c.session != nil {
+			out = c.session.Asked(out)
 		}
 	}
 	return out

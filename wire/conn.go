@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +31,7 @@ const (
 var ErrMessageLength = errors.New("invalid message length")
 
 // Conn frames the messages of one connection, in both directions. Only one
-// goroutine may use it, except for Close and NetConn.
+// goroutine may use it, except for Close, NetConn, SetDeadline and Call.
 //
 // A message returned by Read or Buffered, header included, lies in the read
 // buffer. It stays valid until the next call that may read, or, between Hold
@@ -49,6 +50,8 @@ type Conn struct {
 
 	dst *Conn // receives what Pass accepts; nil outside BeginRelay/EndRelay
 	run int   // buf[run:r] is accepted for dst and not yet handed over
+
+	calls atomic.Uint64 // reads and writes begun, and ended
 }
 
 // NewConn wraps nc, which it owns from now on. A message whose length word is
@@ -68,6 +71,22 @@ func (c *Conn) NetConn() net.Conn { return c.nc }
 // Close closes the connection below. It may be called more than once and from
 // any goroutine.
 func (c *Conn) Close() error { return c.nc.Close() }
+
+// Call tells the read or write that is under way from all others of the connection; it is 0
+// while there is none. It may be called by any goroutine.
+func (c *Conn) Call() uint64 {
+	if n := c.calls.Load(); n%2 == 1 {
+		return n
+	}
+	return 0
+}
+
+func (c *Conn) write(b []byte) error {
+	c.calls.Add(1)
+	_, err := c.sock.Write(b)
+	c.calls.Add(1)
+	return err
+}
 
 // SetDeadline bounds all reads and writes to come; the zero time takes the
 // bound away.
@@ -175,7 +194,9 @@ func (c *Conn) fillRoom(n int) error {
 		return err
 	}
 	for c.w-c.r < n {
+		c.calls.Add(1)
 		m, err := c.sock.Read(c.buf[c.w:])
+		c.calls.Add(1)
 		c.w += m
 		if err != nil && c.w-c.r < n {
 			if errors.Is(err, io.EOF) && c.w > c.r {
@@ -271,8 +292,7 @@ func (c *Conn) Write(b []byte) error {
 			return err
 		}
 		if len(b) >= writeBufferBytes {
-			_, err := c.sock.Write(b)
-			return err
+			return c.write(b)
 		}
 	}
 	c.out = append(c.out, b...)
@@ -293,7 +313,7 @@ func (c *Conn) Flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	_, err := c.sock.Write(c.out)
+	err := c.write(c.out)
 	if cap(c.out) > 2*writeBufferBytes {
 		c.out = nil
 	} else {
@@ -334,7 +354,7 @@ func (c *Conn) handOver(flush bool) error {
 		return nil
 	}
 	if flush && len(c.dst.out) == 0 {
-		if _, err := c.dst.sock.Write(b); err != nil {
+		if err := c.dst.write(b); err != nil {
 			return &RelayError{err}
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ type Conn struct {
 	Unnamed  uint64 // the statement that the unnamed one holds; 0: none or unknown
 
 	cancel  sync.Mutex // held while a cancel request is under way
-	givenUp bool       // by a cancel request; protected by cancel
+	givenUp bool       // by a cancel request, or by Silence; protected by cancel
 }
 
 // Lost is an error of the connection itself.
@@ -90,8 +91,11 @@ func (e *Lost) Unresolved() *wire.Error {
 }
 
 func describe(err error) string {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "The server closed the connection."
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "The server did not answer in time."
 	}
 	return err.Error()
 }
@@ -131,9 +135,21 @@ func connectError(s *Shard, err error) error {
 		return &wire.Error{Severity: "FATAL", Code: pe.Code, Message: pe.Message, Detail: pe.Detail, Hint: pe.Hint,
 			Where: "connecting to shard " + s.Name}
 	}
-	return wire.Errorf("08001", "can't connect to shard %s", s.Name).WithDetail("%s", cleanConnect(err)).
+	e := wire.Errorf(wire.CannotConnect, "can't connect to shard %s", s.Name).WithDetail("%s", cleanConnect(err)).
 		WithHint("See whether the shard's server is up and takes connections from here.")
+	if errors.As(err, new(net.Error)) {
+		return &Unreachable{e}
+	}
+	return e
 }
+
+// Unreachable is the error of a connection that could not be made since nobody answered, or
+// the server's machine refused it.
+type Unreachable struct{ err *wire.Error }
+
+func (e *Unreachable) Error() string { return e.err.Error() }
+
+func (e *Unreachable) Unwrap() error { return e.err }
 
 // cleanConnect leaves out what pgconn says of the user and the database, which
 // the client has no business to know.
@@ -364,6 +380,17 @@ func (c *Conn) Cancel() error {
 		c.SetDeadline(time.Now())
 	}
 	return err
+}
+
+// giveUp makes the call that is under way fail, as if the server were gone; another call
+// is left alone.
+func (c *Conn) giveUp(call uint64) {
+	c.cancel.Lock()
+	defer c.cancel.Unlock()
+	if c.Call() == call {
+		c.givenUp = true
+		c.SetDeadline(time.Now())
+	}
 }
 
 func (c *Conn) requestCancel() error {

@@ -95,7 +95,7 @@ type Session struct {
 	batchConns []*pool.Conn // connections used in the segment
 	pendingErr *wire.Error  // why a step could not be sent
 
-	idle  atomic.Bool // between transactions, waiting for the client
+	rests atomic.Int32 // whether it waits for the client: restsNot and the like
 	waits waits
 	// canceled says that the client has asked for the end of the message that is dealt with.
 	canceled atomic.Bool
@@ -105,6 +105,13 @@ type Session struct {
 	// interrupt ends the waiting for a snapshot; nil while there is none.
 	interrupt context.CancelCauseFunc
 }
+
+// A session waits for its client between transactions or within one, or it does not.
+const (
+	restsNot int32 = iota
+	restsBetween
+	restsWithin
+)
 
 // New makes the session of an authenticated client. vars are the settings of its
 // start-up packet, reported the ones that it has been told of.
@@ -129,9 +136,13 @@ var errTerminate = errors.New("terminated by the client")
 func (s *Session) Serve() error {
 	defer s.end()
 	for {
-		s.idle.Store(s.tx == nil && !s.inBatch)
+		if s.tx == nil && !s.inBatch {
+			s.rests.Store(restsBetween)
+		} else {
+			s.rests.Store(restsWithin)
+		}
 		h, err := s.await()
-		s.idle.Store(false)
+		s.rests.Store(restsNot)
 		if s.canceled.Load() {
 			s.canceled.Store(false)
 		}
@@ -409,7 +420,18 @@ func (s *Session) Terminate() {
 
 // Idle says whether the session is between transactions, for a shutdown that
 // waits for transactions to end. It is a hint: the answer may be old at once.
-func (s *Session) Idle() bool { return s.idle.Load() }
+func (s *Session) Idle() bool { return s.rests.Load() == restsBetween }
+
+// Asked appends the connections of which the session may be waiting for an answer. It may be
+// called by any goroutine.
+func (s *Session) Asked(dst []*pool.Conn) []*pool.Conn {
+	if s.rests.Load() != restsNot {
+		return dst
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(dst, s.active...)
+}
 
 // acquire gets a connection to a shard that carries the session's settings by the
 // time of the next Run.
