@@ -45,6 +45,7 @@ const (
 	DuplicateCursor              = "42P03"
 	DuplicatePreparedStatement   = "42P05"
 	InsufficientResources        = "53000"
+	OutOfMemory                  = "53200" // also of a server's other room that is fixed when it starts
 	TooManyConnections           = "53300"
 	ConfigurationLimitExceeded   = "53400"
 	ProgramLimitExceeded         = "54000"
@@ -93,6 +94,7 @@ var conditions = map[string]string{
 	DuplicateCursor:              "duplicate_cursor",
 	DuplicatePreparedStatement:   "duplicate_prepared_statement",
 	InsufficientResources:        "insufficient_resources",
+	OutOfMemory:                  "out_of_memory",
 	TooManyConnections:           "too_many_connections",
 	ConfigurationLimitExceeded:   "configuration_limit_exceeded",
 	ProgramLimitExceeded:         "program_limit_exceeded",

@@ -59,6 +59,9 @@ func (c *Conn) Cut() {
 	c.server.Close()
 }
 
+// ServerPort is the port from which the server sees the connection come.
+func (c *Conn) ServerPort() int { return c.server.LocalAddr().(*net.TCPAddr).Port }
+
 // End tells one side that the other says no more; what that side says still passes.
 func (c *Conn) End(toServer bool) {
 	side := c.client

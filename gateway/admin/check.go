@@ -17,7 +17,7 @@ import (
 type facts struct {
 	version, prepared, encoding, collation, timezone, connections string
 	number                                                        int
-	create                                                        bool
+	create, standby, readOnly                                     bool
 	err                                                           error
 }
 
@@ -56,6 +56,11 @@ func Check(ctx context.Context, cfg *configs.Config, w io.Writer) (problems int)
 		}
 		if f.number < minVersion {
 			say("shard %s runs PostgreSQL %s; 15 is the oldest that works.", s.Name, f.version)
+		}
+		if f.standby {
+			say("shard %s: the server is a standby, which takes no writes.\n  Promote it, or give the URL of the primary.", s.Name)
+		} else if f.readOnly {
+			say("shard %s: default_transaction_read_only is on, so that clients can change nothing there.\n  Turn it off, or have them set it.", s.Name)
 		}
 		prepared, _ := strconv.Atoi(f.prepared)
 		connections, _ := strconv.Atoi(f.connections)
@@ -101,7 +106,8 @@ func look(ctx context.Context, url string, timeout time.Duration) (f facts) {
 	defer c.Close(context.Background())
 	res, err := c.Exec(ctx, `SELECT current_setting('server_version'), current_setting('max_prepared_transactions'),
 		pg_encoding_to_char(encoding), datcollate || '/' || datctype, current_setting('TimeZone'), current_setting('max_connections'),
-		current_setting('server_version_num'), has_database_privilege(current_database(), 'CREATE')
+		current_setting('server_version_num'), has_database_privilege(current_database(), 'CREATE'),
+		pg_is_in_recovery(), current_setting('default_transaction_read_only')
 		FROM pg_database WHERE datname = current_database()`).ReadAll()
 	if err != nil {
 		f.err = err
@@ -111,5 +117,6 @@ func look(ctx context.Context, url string, timeout time.Duration) (f facts) {
 	f.version, f.prepared, f.encoding, f.collation = string(row[0]), string(row[1]), string(row[2]), string(row[3])
 	f.timezone, f.connections, f.create = string(row[4]), string(row[5]), string(row[7]) == "t"
 	f.number, _ = strconv.Atoi(string(row[6]))
+	f.standby, f.readOnly = string(row[8]) == "t", string(row[9]) == "on"
 	return f
 }

@@ -226,7 +226,7 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	}
 	if e.IsFatal() {
 		// The server ends the connection; the client's goes on.
-		c.Broken, c.Ready = true, 0
+		c.Fail(e)
 		e.Severity, e.LocalizedSeverity = "ERROR", ""
 	}
 	if e.Code == wire.QueryCanceled && r.Canceled != nil {
@@ -250,10 +250,7 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	if e.Code == wire.InsufficientPrivilege && e.Hint == "" {
 		e.Hint = op.Denied
 	}
-	if e.Where != "" {
-		e.Where += "\n"
-	}
-	e.Where += "shard " + c.Shard.Name
+	e = c.Blame(e)
 	r.failedOn = c
 	r.fail(e)
 	return failed

@@ -37,6 +37,9 @@ type cluster struct {
 	direct  []*pgx.Conn // past the links
 	keys    []int       // an account on each shard
 	model   map[int]int // the balances as they have to be
+	// outcomeLater looks at what became of a transaction that was left in doubt.
+	outcomeLater func()
+	broken       map[int]bool // servers that are to be started anew
 }
 
 const rules = `
@@ -58,9 +61,15 @@ const (
 // newCluster starts shards and links.
 func newCluster(t *testing.T, shards int) *cluster {
 	t.Helper()
-	c := &cluster{t: t}
+	return newClusterWith(t, shards, nil)
+}
+
+// newClusterWith is newCluster with settings of the servers.
+func newClusterWith(t *testing.T, shards int, settings map[string]string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, broken: map[int]bool{}}
 	for range shards {
-		s := pgtest.NewServer(t, nil)
+		s := pgtest.NewServer(t, func(o *localpg.Options) { o.Settings = settings })
 		l, err := link.Listen(net.JoinHostPort(s.Host(), strconv.Itoa(s.Port())))
 		if err != nil {
 			t.Fatal(err)
@@ -82,18 +91,7 @@ func newCluster(t *testing.T, shards int) *cluster {
 // gateway starts one with these timeouts, and returns how clients reach it.
 func (c *cluster) gateway(timeouts string) (url string, stop func()) {
 	c.t.Helper()
-	var b strings.Builder
-	fmt.Fprintf(&b, rules, timeouts)
-	b.WriteString("shards:\n")
-	for i, l := range c.links {
-		fmt.Fprintf(&b, "  - {name: s%d, servers: [\"postgres://postgres@%s/postgres?sslmode=disable\"]}\n", i+1, l.Addr())
-	}
-	cfg, err := configs.Parse("faults.yaml", []byte(b.String()))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	g, err := gateway.Start(c.t.Context(), cfg, log)
+	g, err := c.start(timeouts)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -109,6 +107,27 @@ func (c *cluster) gateway(timeouts string) (url string, stop func()) {
 	}
 	c.t.Cleanup(stop)
 	return "postgresql://postgres@" + g.Addr().String() + "/postgres?sslmode=disable", stop
+}
+
+func (c *cluster) start(timeouts string) (*gateway.Gateway, error) {
+	cfg := c.config(timeouts)
+	log := slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	return gateway.Start(c.t.Context(), cfg, log)
+}
+
+func (c *cluster) config(timeouts string) *configs.Config {
+	c.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, rules, timeouts)
+	b.WriteString("shards:\n")
+	for i, l := range c.links {
+		fmt.Fprintf(&b, "  - {name: s%d, servers: [\"postgres://postgres@%s/postgres?sslmode=disable\"]}\n", i+1, l.Addr())
+	}
+	cfg, err := configs.Parse("faults.yaml", []byte(b.String()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return cfg
 }
 
 // open makes the accounts.
@@ -254,7 +273,7 @@ func (c *cluster) intact(url string, n int) (err error) {
 // lost says whether a connection to a shard was lost, before anything was changed.
 func lost(err error) bool {
 	var pe *pgconn.PgError
-	return errors.As(err, &pe) && pe.Code == "08006"
+	return errors.As(err, &pe) && (pe.Code == "08006" || pe.Code == "08001" || strings.HasPrefix(pe.Code, "57P"))
 }
 
 // ask has three clients at a time ask every shard for what only they ask.

@@ -102,11 +102,11 @@ func (t *taps) set(f func(shard int, m link.Message) (link.Place, func())) {
 	t.now.Store(&f)
 }
 
-// arm has do called once, at the message.
-func (t *taps) arm(at target, place link.Place, do func(link.Message)) (struck *atomic.Bool) {
-	struck = &atomic.Bool{}
-	var mu sync.Mutex
-	seen := 0
+// arm has do called once, at the message. disarm ends that, waits for the end of do, and
+// says whether it was called.
+func (t *taps) arm(at target, place link.Place, do func(link.Message)) (disarm func() bool) {
+	var mu sync.Mutex // held while something is done
+	seen, struck := 0, false
 	t.set(func(shard int, m link.Message) (link.Place, func()) {
 		if shard != at.shard || m.ToServer != at.toServer || gist(m) != at.gist {
 			return "", nil
@@ -118,9 +118,16 @@ func (t *taps) arm(at target, place link.Place, do func(link.Message)) (struck *
 			return "", nil
 		}
 		return place, func() {
-			struck.Store(true)
+			mu.Lock()
+			defer mu.Unlock()
+			struck = true
 			do(m)
 		}
 	})
-	return struck
+	return func() bool {
+		t.set(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		return struck
+	}
 }

@@ -20,8 +20,9 @@ import (
 type fault struct {
 	name  string
 	place link.Place
-	do    func(l *link.Link, m link.Message)
-	// wide is a fault of the whole link, which is healed when the client was answered.
+	do    func(c *cluster, shard int, m link.Message)
+	// wide is a fault of the whole link, or of the server, which is healed when the client was
+	// answered.
 	wide bool
 	// drops says that what it held back is lost then.
 	drops bool
@@ -33,10 +34,10 @@ var faults = []fault{
 	{name: "cut", place: link.Before, do: cut},
 	{name: "cut", place: link.Amid, do: cut},
 	{name: "cut", place: link.After, do: cut},
-	{name: "end of what the receiver hears", place: link.After, do: func(_ *link.Link, m link.Message) { m.Conn.End(m.ToServer) }},
-	{name: "end of what the sender hears", place: link.After, do: func(_ *link.Link, m link.Message) { m.Conn.End(!m.ToServer) }},
-	{name: "delay", place: link.Before, do: func(*link.Link, link.Message) { time.Sleep(300 * time.Millisecond) }},
-	{name: "delay", place: link.Amid, do: func(*link.Link, link.Message) { time.Sleep(50 * time.Millisecond) }},
+	{name: "end of what the receiver hears", place: link.After, do: func(_ *cluster, _ int, m link.Message) { m.Conn.End(m.ToServer) }},
+	{name: "end of what the sender hears", place: link.After, do: func(_ *cluster, _ int, m link.Message) { m.Conn.End(!m.ToServer) }},
+	{name: "delay", place: link.Before, do: func(*cluster, int, link.Message) { time.Sleep(300 * time.Millisecond) }},
+	{name: "delay", place: link.Amid, do: func(*cluster, int, link.Message) { time.Sleep(50 * time.Millisecond) }},
 	{name: "slow link", place: link.Before, do: set(link.Slow), wide: true},
 	{name: "link down", place: link.Before, do: set(link.Cut), wide: true},
 	{name: "link down", place: link.Amid, do: set(link.Cut), wide: true},
@@ -48,10 +49,10 @@ var faults = []fault{
 	{name: "requests lost", place: link.Before, do: set(link.Deaf), wide: true, drops: true, slow: true},
 }
 
-func cut(_ *link.Link, m link.Message) { m.Conn.Cut() }
+func cut(_ *cluster, _ int, m link.Message) { m.Conn.Cut() }
 
-func set(f link.Fault) func(*link.Link, link.Message) {
-	return func(l *link.Link, _ link.Message) { l.Set(f) }
+func set(f link.Fault) func(*cluster, int, link.Message) {
+	return func(c *cluster, shard int, _ link.Message) { c.links[shard].Set(f) }
 }
 
 // scenario is what a client does while a fault happens.
@@ -146,20 +147,7 @@ func TestMessages(t *testing.T) {
 	taps := c.tap()
 	url, stop := c.gateway(quiet)
 	c.open(url)
-	messages := map[string][]target{}
-	for _, s := range scenarios {
-		conn := c.connect(url)
-		for range 2 { // the first time opens connections
-			messages[s.name] = c.record(taps, func() {
-				if err := s.run(c, conn); err != nil {
-					t.Fatal(err)
-				}
-			})
-			_, adds := s.statements(c)
-			c.add(adds)
-		}
-		conn.Close(context.Background())
-	}
+	messages := c.messages(taps, url, scenarios)
 	stop()
 	url, _ = c.gateway(lively)
 	trials, missed, began := 0, 0, time.Now()
@@ -187,6 +175,26 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// messages are those of each scenario, by its name.
+func (c *cluster) messages(taps *taps, url string, scenarios []scenario) map[string][]target {
+	c.t.Helper()
+	out := map[string][]target{}
+	for _, s := range scenarios {
+		conn := c.connect(url)
+		for range 2 { // the first time opens connections
+			out[s.name] = c.record(taps, func() {
+				if err := s.run(c, conn); err != nil {
+					c.t.Fatal(err)
+				}
+			})
+			_, adds := s.statements(c)
+			c.add(adds)
+		}
+		conn.Close(context.Background())
+	}
+	return out
+}
+
 func (c *cluster) add(adds map[int]int) {
 	for id, n := range adds {
 		c.model[id] += n
@@ -198,17 +206,13 @@ func (c *cluster) try(taps *taps, url string, s scenario, m target, f fault, n i
 	t := c.t
 	conn := c.connect(url)
 	defer conn.Close(context.Background())
-	l := c.links[m.shard]
-	hit := taps.arm(m, f.place, func(msg link.Message) { f.do(l, msg) })
+	disarm := taps.arm(m, f.place, func(msg link.Message) { f.do(c, m.shard, msg) })
 	began := time.Now()
 	told := s.run(c, conn)
 	took := time.Since(began)
-	taps.set(nil)
+	struck = disarm()
 	if f.wide {
-		if f.drops {
-			l.Drop()
-		}
-		l.Set(link.None)
+		c.heal(m.shard, f.drops)
 	}
 	c.judge(conn, s, told, m, f)
 	if err := c.settles(); err != nil {
@@ -221,7 +225,28 @@ func (c *cluster) try(taps *taps, url string, s scenario, m target, f fault, n i
 	if t.Failed() {
 		t.Logf("told after %v: %v", took, told)
 	}
-	return hit.Load()
+	return struck
+}
+
+// heal heals a shard's link, and starts its server if it was stopped.
+func (c *cluster) heal(shard int, drops bool) {
+	l := c.links[shard]
+	if drops {
+		l.Drop()
+	}
+	l.Set(link.None)
+	s := c.servers[shard]
+	if c.broken[shard] {
+		if err := s.Kill(); err != nil {
+			c.t.Fatal(err)
+		}
+		delete(c.broken, shard)
+	}
+	if s.PID() == 0 {
+		if err := s.Restart(c.t.Context()); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 // judge looks at what the client was told, and whether it can go on.
@@ -244,7 +269,8 @@ func (c *cluster) judge(conn *pgconn.PgConn, s scenario, told error, m target, f
 		}
 	}
 	rows, err := exec(conn, "SELECT 42")
-	if lost(err) { // while it was idle
+	// Lost while it was idle, or the server is starting.
+	for until := time.Now().Add(answerTimeout); lost(err) && time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
 		rows, err = exec(conn, "SELECT 42")
 	}
 	if err != nil || len(rows) != 1 || string(rows[0][0]) != "42" {

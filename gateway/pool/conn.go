@@ -100,9 +100,23 @@ func describe(err error) string {
 	return err.Error()
 }
 
-// Fail marks the connection broken and wraps the error.
+// Blame returns a copy of an error that the server has sent, with the shard in its context.
+func (c *Conn) Blame(e *wire.Error) *wire.Error {
+	out := *e
+	if out.Where != "" {
+		out.Where += "\n"
+	}
+	out.Where += "shard " + c.Shard.Name
+	return &out
+}
+
+// Fail marks the connection broken and wraps the error. Whoever asks for another is not
+// given one that was lost with it.
 func (c *Conn) Fail(err error) error {
 	c.Broken, c.Ready = true, 0
+	if c.pool != nil {
+		c.pool.noteLost()
+	}
 	var lost *Lost
 	if errors.As(err, &lost) {
 		return err

@@ -93,6 +93,9 @@ func (p *Pools) pool(k poolKey) *Pool {
 	return pool
 }
 
+// ConnectTimeout is how long opening a connection may take.
+func (p *Pools) ConnectTimeout() time.Duration { return p.opts.ConnectTimeout }
+
 // Admin returns a connection of the gateway's own role, outside the pools' bound.
 // The caller closes it.
 func (p *Pools) Admin(ctx context.Context, shard int) (*Conn, error) {
@@ -279,9 +282,7 @@ func (p *Pool) Put(c *Conn) {
 	}
 	if !c.clean() || c.Tainted || time.Since(c.since) > p.opts.MaxLifetime {
 		if c.Broken {
-			p.mu.Lock()
-			p.lost = time.Now()
-			p.mu.Unlock()
+			p.noteLost()
 		}
 		c.Close()
 		p.forget()
@@ -309,6 +310,13 @@ func (p *Pool) Put(c *Conn) {
 		return
 	}
 	p.idle = append(p.idle, c)
+	p.mu.Unlock()
+}
+
+// noteLost notes that a connection was found lost: others may be, too.
+func (p *Pool) noteLost() {
+	p.mu.Lock()
+	p.lost = time.Now()
 	p.mu.Unlock()
 }
 

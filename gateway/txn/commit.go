@@ -80,12 +80,16 @@ func endReaders(parts []Participant) (failed *wire.Error) {
 	return failed
 }
 
-// answer reads the answer to what was sent.
+// answer reads the answer to what was sent. A server's error has the shard in its context.
 func answer(c *pool.Conn) (*pool.Result, error) {
 	if c.Broken {
 		return nil, &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
 	}
-	return c.ReadResult()
+	res, err := c.ReadResult()
+	if lost := (*pool.Lost)(nil); err != nil && !errors.As(err, &lost) {
+		err = c.Blame(wire.AsError(err))
+	}
+	return res, err
 }
 
 // send sends a query.
@@ -242,9 +246,12 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 func readPrepared(c *pool.Conn) *wire.Error {
 	res, err := answer(c)
 	if isCode(err, wire.ObjectNotInPrerequisiteState) {
-		e := *asWire(err)
-		return e.WithDetail("A transaction over several shards has to be prepared on shard %s.", c.Shard.Name).
+		return asWire(err).WithDetail("A transaction over several shards has to be prepared on shard %s.", c.Shard.Name).
 			WithHint("Set max_prepared_transactions to max_connections there, and restart the server.")
+	}
+	if isCode(err, wire.OutOfMemory) && strings.Contains(wire.AsError(err).Hint, "max_prepared_transactions") {
+		return asWire(err).WithDetail("A transaction over several shards has to be prepared on shard %s, and as many are as it has room for.", c.Shard.Name).
+			WithHint("See in pg_prepared_xacts there whether somebody has left some. Otherwise set max_prepared_transactions to max_connections, and restart the server.")
 	}
 	if err != nil {
 		return asWire(err)

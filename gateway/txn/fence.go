@@ -3,7 +3,6 @@ package txn
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -248,11 +247,12 @@ func askFence(c *pool.Conn, wait time.Duration) {
 
 // locked reads the answer.
 func locked(c *pool.Conn) (bool, error) {
-	if c.Broken {
-		return false, &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
-	}
-	res, err := c.ReadResult()
+	res, err := answer(c)
 	c.SetDeadline(time.Time{})
+	if isCode(err, wire.ReadOnlyTransaction) {
+		err = wire.AsError(err).WithDetail("The server of shard %s is a standby, with which no snapshot over several shards can be taken.", c.Shard.Name).
+			WithHint("Promote it, or give the URL of the primary in the configuration. With shardgate.snapshot set to shard, reads can do without such a snapshot.")
+	}
 	return err == nil && res.Value(0) == "t", err
 }
 

@@ -15,18 +15,29 @@ import (
 )
 
 // settle makes the register say whether txid is committed: if it holds no row,
-// it gets one that says no. known is false when the decider can't be reached.
+// it gets one that says no. known is false when the decider can't be reached, also not within
+// the time that opening a connection may take: a server that has crashed is often back by then.
 func (r *Register) settle(decider int, txid, backend string) (committed, known bool) {
-	ctx, stop := context.WithTimeout(context.Background(), adminTimeout)
+	ctx, stop := context.WithTimeout(context.Background(), r.pools.ConnectTimeout())
 	defer stop()
-	c, err := r.pools.Admin(ctx, decider)
-	if err != nil {
-		return false, false
+	for {
+		if c, err := r.pools.Admin(ctx, decider); err == nil {
+			committed, err = settleOn(c, txid, backend)
+			c.Close()
+			if err == nil {
+				return committed, true
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false, false
+		case <-time.After(settlePause):
+		}
 	}
-	defer c.Close()
-	committed, err = settleOn(c, txid, backend)
-	return committed, err == nil
 }
+
+// settlePause is that between two attempts to ask the register.
+const settlePause = 50 * time.Millisecond
 
 func settleOn(c *pool.Conn, txid, backend string) (committed bool, err error) {
 	// The INSERT waits for a coordinator whose own is under way.

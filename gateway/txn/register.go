@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -172,6 +173,13 @@ func (r *Register) install(ctx context.Context, shard int, clusterName string) e
 		return err
 	}
 	defer c.Close()
+	res, err := c.QueryTimeout("SELECT pg_catalog.pg_is_in_recovery()", adminTimeout)
+	if err != nil {
+		return err
+	}
+	if res.Value(0) == "t" {
+		return errors.New("the server is a standby, which takes no writes: promote it, or give the URL of the primary")
+	}
 	if _, err := c.QueryTimeout(installSQL, time.Minute); err != nil {
 		return fmt.Errorf("making the schema shardgate: %w", err)
 	}
@@ -185,7 +193,7 @@ func (r *Register) install(ctx context.Context, shard int, clusterName string) e
 	if _, err := c.QueryTimeout(insert, adminTimeout); err != nil {
 		return err
 	}
-	res, err := c.QueryTimeout("SELECT cluster, shard, token FROM shardgate.identity", adminTimeout)
+	res, err = c.QueryTimeout("SELECT cluster, shard, token FROM shardgate.identity", adminTimeout)
 	if err != nil {
 		return err
 	}
