@@ -59,6 +59,7 @@ type Conn struct {
 	recent   *list.List               // of uint64, the latest first
 	doubtful []uint64
 	Unnamed  uint64 // the statement that the unnamed one holds; 0: none or unknown
+	Probes   bool   // the statement that asks for the fence is prepared
 
 	cancel  sync.Mutex // held while a cancel request is under way
 	givenUp bool       // by a cancel request, or by Silence; protected by cancel
@@ -364,7 +365,7 @@ func (c *Conn) Forget(id uint64) {
 func (c *Conn) ForgetAll() {
 	clear(c.prepared)
 	c.recent.Init()
-	c.Unnamed = 0
+	c.Unnamed, c.Probes = 0, false
 }
 
 // cancelTimeout bounds a cancel request: dialling, writing, and waiting for the

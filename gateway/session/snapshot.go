@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
+	"github.com/shardgate/shardgate/gateway/txn"
 	"github.com/shardgate/shardgate/planner"
 	"github.com/shardgate/shardgate/wire"
 )
@@ -35,9 +36,9 @@ func (s *Session) isolation() string {
 	return "read committed"
 }
 
-// instant has the gateway take snapshots on several shards at one instant, see
-// txn.Fence.Instant. The error is for the client.
-func (s *Session) instant(shards []int, snap func() error) (kept func() error, err error) {
+// enterFence waits for an instant on several shards, see txn.Fence.Enter. The error is for
+// the client.
+func (s *Session) enterFence(shards []int) (*txn.Hold, error) {
 	ctx, stop := context.WithTimeout(context.Background(), s.fenceWait())
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -51,16 +52,17 @@ func (s *Session) instant(shards []int, snap func() error) (kept func() error, e
 		cancel(errCanceled)
 	}
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.interrupt = nil
-		s.mu.Unlock()
-	}()
-	kept, err = s.host.Register.Fence.Instant(ctx, shards, snap)
+	hold, err := s.host.Register.Fence.Enter(ctx, shards)
+	s.mu.Lock()
+	s.interrupt = nil
+	s.mu.Unlock()
 	if cause := context.Cause(ctx); errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate) {
+		if err == nil {
+			hold.Leave()
+		}
 		return nil, wire.Errorf(wire.QueryCanceled, "canceling statement due to user request")
 	}
-	return kept, err
+	return hold, err
 }
 
 // errCanceled says that the client has asked for the end of what it waits for.
@@ -140,11 +142,6 @@ func (s *Session) openSnapshot() error {
 	if shards == nil {
 		shards = s.snap.Active
 	}
-	sql := tx.begin
-	for _, e := range tx.prelude {
-		sql += ";" + e.sql
-	}
-	sql += ";SELECT 1"
 	var conns []*pool.Conn
 	var at []int
 	for _, shard := range shards {
@@ -168,36 +165,49 @@ func (s *Session) openSnapshot() error {
 	if len(conns) == 0 {
 		return tx.absent[shards[0]]
 	}
-	kept, err := s.instant(at, func() error {
-		for _, c := range conns {
-			c.SetDeadline(time.Now().Add(snapshotTimeout))
-			c.SendQuery(sql)
-			if err := c.Flush(); err != nil {
-				c.Fail(err)
-			}
+	hold, err := s.enterFence(at)
+	if err != nil {
+		return err
+	}
+	defer hold.Leave()
+	sql := tx.begin
+	for _, e := range tx.prelude {
+		sql += ";" + e.sql
+	}
+	sql += ";" + hold.Probed() // which takes the snapshot
+	for _, c := range conns {
+		c.SetDeadline(time.Now().Add(snapshotTimeout))
+		c.SendQuery(sql)
+		if err := c.Flush(); err != nil {
+			c.Fail(err)
 		}
-		var failed error
-		for _, c := range conns {
-			var err error
-			if c.Broken {
-				err = &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
-			} else {
-				_, err = c.ReadResult()
-				c.SetDeadline(time.Time{})
-			}
-			if err != nil && failed == nil {
-				failed = err
-			}
+	}
+	for _, c := range conns {
+		if e := readProbe(c); err == nil {
+			err = e
 		}
-		return failed
-	})
-	if err == nil && tx.alone {
-		tx.kept = kept // the statement need not wait for that
-	} else if err == nil {
-		err = kept()
 	}
 	return err
 }
+
+// readProbe reads the answer to a query that ends with a hold's probe.
+func readProbe(c *pool.Conn) error {
+	if c.Broken {
+		return &pool.Lost{Shard: c.Shard.Name, Err: errors.New("write failed")}
+	}
+	res, err := c.ReadResult()
+	c.SetDeadline(time.Time{})
+	if err != nil {
+		return err
+	}
+	if n := len(res.Rows); n == 0 || !held(res.Rows[n-1]) {
+		return txn.FenceLost()
+	}
+	return nil
+}
+
+// held says whether a probe's answer, in text, is that the hold has lasted.
+func held(row [][]byte) bool { return len(row) == 1 && string(row[0]) == "f" }
 
 // snapshotTimeout bounds the taking of a snapshot on a shard. Others wait for it.
 const snapshotTimeout = 10 * time.Second
@@ -222,21 +232,52 @@ func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
 			shards = append(shards, c.Shard.Index)
 		}
 	}
-	var gone error
-	kept, err := s.instant(shards, func() error {
-		bind()
-		sync()
-		gone = s.run.Run(false)
-		return nil
-	})
-	if err == nil {
-		err = kept()
-	}
-	if err != nil && s.run.Failed == nil && gone == nil {
+	hold, err := s.enterFence(shards)
+	if err != nil {
 		s.failGather(asError(err))
+		return nil
 	}
-	return gone
+	defer hold.Leave()
+	bind()
+	s.emitProbe(hold, conns)
+	sync()
+	return s.run.Run(false)
 }
+
+// The gateway's own statement and portal for a hold's probe.
+const probeName = "shardgate probe"
+
+// emitProbe asks the connections' shards whether the hold has lasted until here. The run
+// fails where it has not.
+func (s *Session) emitProbe(hold *txn.Hold, conns []*pool.Conn) {
+	var asked []*pool.Conn
+	for _, c := range conns {
+		if slices.Contains(asked, c) {
+			continue
+		}
+		asked = append(asked, c)
+		if !c.Probes {
+			c.SetOut(wire.AppendClose(c.Out(), wire.Statement, probeName)) // if it is there nevertheless
+			c.SetOut(wire.AppendParse(c.Out(), probeName, txn.ProbeSQL, []uint32{bigint}))
+			s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
+			s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Done: func() { c.Probes = true }})
+		}
+		c.SetOut(wire.AppendBind(c.Out(), probeName, probeName, nil, [][]byte{[]byte(hold.Probe())}, nil))
+		c.SetOut(wire.AppendExecute(c.Out(), probeName, 0))
+		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, probeName))
+	}
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: asked, Hidden: true})
+	answers := &pool.Result{}
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: asked, Hidden: true, Rows: answers, Done: func() {
+		if len(answers.Rows) != len(asked) || slices.ContainsFunc(answers.Rows, func(row [][]byte) bool { return !held(row) }) {
+			s.run.Fail(txn.FenceLost())
+		}
+	}})
+	s.run.Add(exec.Op{Kind: exec.Close, Conns: asked, Hidden: true})
+}
+
+// bigint is the OID of that type.
+const bigint = 20
 
 // scatterAtOnce runs a query of the simple protocol on several shards in the transaction
 // block.

@@ -36,10 +36,8 @@ type transaction struct {
 	open   bool
 	scope  []int
 	absent map[int]error
-	// alone says that it is one statement's or batch's that only reads. kept is what its
-	// snapshots still depend on, see txn.Fence.Instant; or nil.
+	// alone says that it is one statement's or batch's that only reads.
 	alone  bool
-	kept   func() error
 	before frozen            // the settings at BEGIN
 	schema bool              // DDL was run
 	snap   *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
@@ -152,12 +150,6 @@ func (s *Session) commit() *wire.Error {
 		if err := s.markSchema(); err != nil {
 			s.rollback()
 			return err
-		}
-	}
-	if tx.kept != nil {
-		if err := tx.kept(); err != nil {
-			s.rollback()
-			return asError(err)
 		}
 	}
 	var parts []txn.Participant

@@ -105,6 +105,7 @@ func send(c *pool.Conn, sql string) {
 func (r *Register) commitOne(c *pool.Conn, fenced bool) Outcome {
 	sql := "COMMIT"
 	if fenced {
+		defer r.Fence.writing()()
 		sql = r.fenceCall(c, randomHex(16)) + ";COMMIT"
 	}
 	Reach(CommitOne, c)
@@ -196,6 +197,7 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 	backend := pid(d.Conn) + "." + d.Conn.BackendStart
 	r.inFlight.add(txid)
 	defer r.inFlight.remove(txid)
+	defer r.Fence.writing()()
 	gids := make([]string, len(others))
 	for i, p := range others {
 		gids[i] = gid{r.Cluster, d.Conn.Shard.Name, txid, p.Conn.Shard.Name, backend}.String()

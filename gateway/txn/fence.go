@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,45 +30,58 @@ import (
 //
 // The lock is held by connections of the gateway's own, since a transaction can't give
 // a lock back while its snapshot stays, unless it was its very first statement. Readers
-// that come while it is held for others join them.
+// that come while it is held for others join them, and it is kept for a moment for those
+// that may come, while no writer of this gateway wants it: so a stream of small reads
+// takes it once in a while.
+//
+// A holder can be lost without the gateway's knowing at once. So it holds an advisory lock
+// besides, under a key of its own, and each reader asks after its snapshot whether that is
+// still held: see Hold.Probe.
 type Fence struct {
 	register *Register
 	mu       sync.Mutex
-	current  *hold // the latest that others may join
+	current  *Hold // the latest that others may join
+	writers  int   // that take the lock, or have it
 	idle     map[int][]*pool.Conn
 	closed   bool
 	slots    chan struct{} // one for each hold that has connections
 }
 
 const (
-	// joinFor is how long after it was taken readers may join a hold: writers wait for
-	// the end of it.
-	joinFor = 2 * time.Millisecond
+	// joinFor is how long after it was taken readers may join a hold, and lingerFor how
+	// long it is there for them even if none is left: writers wait for the end of it.
+	// Those of this gateway end the lingering; those of others wait for as long.
+	joinFor   = 2 * time.Millisecond
+	lingerFor = 5 * time.Millisecond
+	// soonFor is how long a reader waits for a hold of more shards than it reads.
+	soonFor = 10 * time.Millisecond
 	// fenceSlice is how long one attempt to take the lock waits on one shard. Then
 	// what was taken is given back for fencePause, so that writers get on although a
 	// transaction stays undecided on some shard.
 	fenceSlice = 250 * time.Millisecond
 	fencePause = 20 * time.Millisecond
 	// holdLimit is how long a server leaves the lock to a gateway that says nothing:
-	// one that is stopped must not stop the writers. A hold that was lost so is
-	// noticed at its end, and taken again.
+	// one that is stopped must not stop the writers.
 	holdLimit = 5 * time.Second
 	// maxHolds is how many holds there are at a time, each with a connection to each of
 	// its shards. Readers that come while all are in use wait together for the next.
 	maxHolds = 4
 )
 
-// hold is the lock on some shards, held for one or more readers.
-type hold struct {
+// Hold is the lock on some shards, held for one or more readers.
+type Hold struct {
+	fence  *Fence
+	key    int64         // of the advisory lock
 	shards []int         // by rank
 	stop   func()        // ends the taking
 	ready  chan struct{} // closed when the lock is held, or err says why it isn't
-	done   chan struct{} // closed when it was given back, or err says that it had been lost
 	err    *wire.Error
 	conns  []*pool.Conn // as shards
-	until  time.Time    // readers may join
-	users  int          // under Fence.mu; at 0 it is over
-	slot   bool         // it has one
+	taken  time.Time
+	// Under Fence.mu:
+	users int
+	over  bool // it is given back
+	slot  bool // it has one
 }
 
 func newFence(r *Register) *Fence {
@@ -83,102 +98,201 @@ func (r *Register) rank(shard int) int {
 	return shard
 }
 
-// Instant runs snap while no transaction over several shards is half committed on the
-// given ones, and waits for that until ctx is over. snap takes the snapshots, quickly,
-// and waits for nobody; its error is returned as it is. kept, without an error, waits
-// until the fence is given back, and fails if it had been lost before: nothing that the
-// snapshots show may be believed until then.
-func (f *Fence) Instant(ctx context.Context, shards []int, snap func() error) (kept func() error, err error) {
-	h, err := f.join(ctx, shards)
-	if err != nil {
-		return nil, err
+// Enter waits, until ctx is over, for a moment at which no transaction over several shards
+// is half committed on the given ones, and makes it last until Leave. What is read then is
+// to be asked for quickly, and for nothing that others may keep locked.
+func (f *Fence) Enter(ctx context.Context, shards []int) (*Hold, error) {
+	h := f.join(shards, true)
+	if len(h.shards) > len(shards) && !h.soon() {
+		// What is to be waited for on the others is not these readers' affair.
+		h.Leave()
+		h = f.join(shards, false)
 	}
-	defer f.leave(h)
-	if err := snap(); err != nil {
-		return nil, err
-	}
-	return h.kept, nil
-}
-
-// join waits until the lock is held on the shards.
-func (f *Fence) join(ctx context.Context, shards []int) (*hold, error) {
-	f.mu.Lock()
-	h := f.current
-	if h == nil || !h.open(shards) {
-		h = &hold{shards: slices.Clone(shards), ready: make(chan struct{}), done: make(chan struct{})}
-		slices.SortFunc(h.shards, func(a, b int) int { return cmp.Compare(f.register.rank(a), f.register.rank(b)) })
-		var taking context.Context
-		taking, h.stop = context.WithCancel(context.Background())
-		f.current = h
-		go f.take(taking, h)
-	}
-	h.users++
-	f.mu.Unlock()
 	select {
 	case <-h.ready:
-		if h.err == nil {
-			return h, nil
-		}
-		f.leave(h)
-		return nil, h.err
 	case <-ctx.Done():
-		f.leave(h)
+		h.Leave()
 		return nil, f.timeout(h.shards)
 	}
+	if h.err != nil {
+		h.Leave()
+		return nil, h.err
+	}
+	return h, nil
 }
 
-// open says whether readers of the shards may join. The caller holds Fence.mu.
-func (h *hold) open(shards []int) bool {
-	if h.users == 0 {
+// join makes the caller a user of the current hold if that is one of its shards, or else of
+// a new one. With more, others' shards may be among them.
+func (f *Fence) join(shards []int, more bool) *Hold {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.current
+	if old != nil && old.open() && old.covers(shards) && (more || len(old.shards) == len(shards)) {
+		old.users++
+		return old
+	}
+	h := &Hold{fence: f, key: rand.Int64(), shards: slices.Clone(shards), ready: make(chan struct{}), users: 1}
+	if old != nil {
+		if more && old.held() {
+			for _, s := range old.shards {
+				if !slices.Contains(h.shards, s) {
+					h.shards = append(h.shards, s)
+				}
+			}
+		}
+		if old.users == 0 {
+			f.end(old)
+		}
+	}
+	slices.SortFunc(h.shards, func(a, b int) int { return cmp.Compare(f.register.rank(a), f.register.rank(b)) })
+	var taking context.Context
+	taking, h.stop = context.WithCancel(context.Background())
+	f.current = h
+	go f.take(taking, h)
+	return h
+}
+
+// soon waits for the lock for a moment, and says whether it was got.
+func (h *Hold) soon() bool {
+	if h.held() {
+		return true
+	}
+	timer := time.NewTimer(soonFor)
+	defer timer.Stop()
+	select {
+	case <-h.ready:
+		return h.err == nil
+	case <-timer.C:
 		return false
 	}
-	for _, s := range shards {
-		if !slices.Contains(h.shards, s) {
-			return false
-		}
+}
+
+// Probe is the parameter of ProbeSQL for this hold.
+func (h *Hold) Probe() string { return strconv.FormatInt(h.key, 10) }
+
+// ProbeSQL asks a shard, after a snapshot was taken there and before Leave, whether the
+// hold has lasted until now: then it is false. If it is true, or fails, the snapshot shows
+// what it shouldn't, perhaps: see FenceLost.
+const ProbeSQL = "SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1)"
+
+// Probed is ProbeSQL as a text of its own.
+func (h *Hold) Probed() string { return strings.Replace(ProbeSQL, "$1", h.Probe(), 1) }
+
+// FenceLost is the error of a reader whose snapshots were taken when the fence was lost.
+func FenceLost() *wire.Error {
+	return wire.Errorf(wire.SerializationFailure, "the fence of a snapshot over several shards was lost while it was taken").
+		WithHint("Begin the transaction again. If it goes on, see whether the shards' servers are up.")
+}
+
+// open says whether readers may join. The caller holds Fence.mu.
+func (h *Hold) open() bool {
+	if h.over {
+		return false
 	}
 	select {
 	case <-h.ready:
-		return h.err == nil && time.Now().Before(h.until)
+		return h.err == nil && time.Since(h.taken) < h.fence.lasts()
 	default:
 		return true
 	}
 }
 
-// leave ends one reader's use of the hold. The last one has the lock given back.
-func (f *Fence) leave(h *hold) {
+// covers says whether it is a hold of all these shards.
+func (h *Hold) covers(shards []int) bool {
+	for _, s := range shards {
+		if !slices.Contains(h.shards, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// lasts is how long after it was taken a hold takes in readers. The caller holds Fence.mu.
+func (f *Fence) lasts() time.Duration {
+	if f.writers > 0 {
+		return joinFor
+	}
+	return lingerFor
+}
+
+// Leave ends one reader's use of the hold. When the last one has left, it is given back,
+// if not now then when nobody has come for a while.
+func (h *Hold) Leave() {
+	f := h.fence
 	f.mu.Lock()
 	h.users--
-	last := h.users == 0
-	if last && f.current == h {
-		f.current = nil
+	if h.users > 0 || h.over {
+		f.mu.Unlock()
+		return
 	}
+	if f.current == h && f.writers == 0 && !f.closed && h.held() {
+		if left := lingerFor - time.Since(h.taken); left > 0 {
+			f.mu.Unlock()
+			time.AfterFunc(left, h.expire)
+			return
+		}
+	}
+	f.end(h)
 	f.mu.Unlock()
-	if last {
-		h.stop()
-		go func() {
-			<-h.ready
-			f.release(h)
-			close(h.done)
-		}()
+}
+
+// held says whether the lock was got.
+func (h *Hold) held() bool {
+	select {
+	case <-h.ready:
+		return h.err == nil
+	default:
+		return false
 	}
 }
 
-// kept waits until all readers have left and the lock is given back.
-func (h *hold) kept() error {
-	<-h.done
-	if h.err != nil {
-		return h.err
+// expire ends a hold for which nobody has come.
+func (h *Hold) expire() {
+	f := h.fence
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h.users == 0 && !h.over {
+		f.end(h)
 	}
-	return nil
+}
+
+// end has a hold given back that has no users. The caller holds mu.
+func (f *Fence) end(h *Hold) {
+	h.over = true
+	if f.current == h {
+		f.current = nil
+	}
+	h.stop()
+	go func() {
+		<-h.ready
+		f.release(h)
+	}()
+}
+
+// writing notes that a transaction of this gateway is going to take the lock: no hold is
+// kept for readers that may come until done is called.
+func (f *Fence) writing() (done func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writers++
+	if h := f.current; h != nil && h.users == 0 {
+		f.end(h)
+	}
+	return func() {
+		f.mu.Lock()
+		f.writers--
+		f.mu.Unlock()
+	}
 }
 
 // take takes the lock on the hold's shards.
-func (f *Fence) take(ctx context.Context, h *hold) {
+func (f *Fence) take(ctx context.Context, h *Hold) {
 	defer close(h.ready)
 	select {
 	case f.slots <- struct{}{}:
+		f.mu.Lock()
 		h.slot = true
+		f.mu.Unlock()
 	case <-ctx.Done():
 		return
 	}
@@ -200,15 +314,13 @@ func (f *Fence) take(ctx context.Context, h *hold) {
 	if err != nil {
 		h.err = asWire(err)
 	}
-	f.mu.Lock()
-	h.until = time.Now().Add(joinFor)
-	f.mu.Unlock()
+	h.taken = time.Now()
 }
 
 // tryAll takes the lock on all shards at once if none has to be waited for.
-func (h *hold) tryAll() (held bool, err error) {
+func (h *Hold) tryAll() (held bool, err error) {
 	for _, c := range h.conns {
-		askFence(c, 0)
+		h.ask(c, 0)
 	}
 	held = true
 	for _, c := range h.conns {
@@ -226,9 +338,9 @@ func (h *hold) tryAll() (held bool, err error) {
 
 // takeInOrder takes the lock on one shard after the other. What it has taken when it
 // has to wait for too long is the caller's to give back.
-func (h *hold) takeInOrder() (held bool, err error) {
+func (h *Hold) takeInOrder() (held bool, err error) {
 	for _, c := range h.conns {
-		askFence(c, fenceSlice)
+		h.ask(c, fenceSlice)
 		if held, err := locked(c); !held {
 			return false, err
 		}
@@ -236,10 +348,10 @@ func (h *hold) takeInOrder() (held bool, err error) {
 	return true, nil
 }
 
-// askFence asks for the lock on c's shard.
-func askFence(c *pool.Conn, wait time.Duration) {
+// ask asks for the lock on c's shard.
+func (h *Hold) ask(c *pool.Conn, wait time.Duration) {
 	c.SetDeadline(time.Now().Add(adminTimeout))
-	c.SendQuery(fmt.Sprintf("BEGIN;SELECT shardgate.share_fence(%d)", wait.Milliseconds()))
+	c.SendQuery(fmt.Sprintf("BEGIN;SELECT shardgate.share_fence(%d), pg_catalog.pg_advisory_xact_lock(%d)", wait.Milliseconds(), h.key))
 	if err := c.Flush(); err != nil {
 		c.Fail(err)
 	}
@@ -256,13 +368,10 @@ func locked(c *pool.Conn) (bool, error) {
 	return err == nil && res.Value(0) == "t", err
 }
 
-// rollback gives the lock back where it is held, and says whether it had been held to
-// this moment on every shard.
-func (h *hold) rollback() bool {
-	held := true
+// rollback gives the lock back where it is held.
+func (h *Hold) rollback() {
 	for _, c := range h.conns {
 		if c.Broken || c.Status == 'I' {
-			held = false
 			continue
 		}
 		c.SetDeadline(time.Now().Add(adminTimeout))
@@ -275,20 +384,14 @@ func (h *hold) rollback() bool {
 		if c.Broken || c.Ready == 0 {
 			continue
 		}
-		if _, err := c.ReadResult(); err != nil {
-			held = false
-		}
+		c.ReadResult() // an error leaves it broken, or in a transaction still
 		c.SetDeadline(time.Time{})
 	}
-	return held
 }
 
 // release gives the lock back at the end of a hold.
-func (f *Fence) release(h *hold) {
-	if !h.rollback() && h.err == nil {
-		h.err = wire.Errorf(wire.SerializationFailure, "the fence of a snapshot over several shards was lost while it was taken").
-			WithHint("Begin the transaction again. If it goes on, see whether the shards' servers are up.")
-	}
+func (f *Fence) release(h *Hold) {
+	h.rollback()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, c := range h.conns {
@@ -338,6 +441,9 @@ func (f *Fence) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	if h := f.current; h != nil && h.users == 0 {
+		f.end(h)
+	}
 	for _, conns := range f.idle {
 		for _, c := range conns {
 			c.Close()

@@ -24,14 +24,16 @@ func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, 
 	}
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	err = atInstant(ctx, r, shards, func() error {
+	err = atInstant(ctx, r, shards, func(h *Hold) error {
 		for _, c := range conns {
-			c.SendQuery("BEGIN ISOLATION LEVEL REPEATABLE READ;SELECT 1")
+			c.SendQuery("BEGIN ISOLATION LEVEL REPEATABLE READ;" + h.Probed())
 			c.Flush()
 		}
 		for _, c := range conns {
-			if _, err := c.ReadResult(); err != nil {
+			if res, err := c.ReadResult(); err != nil {
 				return err
+			} else if res.Value(0) != "f" {
+				return FenceLost()
 			}
 		}
 		return nil
@@ -48,13 +50,14 @@ func (f *fixture) snapshot(r *Register, id int, shards []int) (values []string, 
 	return values, err
 }
 
-// atInstant runs snap, and waits until the fence is given back.
-func atInstant(ctx context.Context, r *Register, shards []int, snap func() error) error {
-	kept, err := r.Fence.Instant(ctx, shards, snap)
-	if err == nil {
-		err = kept()
+// atInstant runs snap on the shards at an instant.
+func atInstant(ctx context.Context, r *Register, shards []int, snap func(h *Hold) error) error {
+	h, err := r.Fence.Enter(ctx, shards)
+	if err != nil {
+		return err
 	}
-	return err
+	defer h.Leave()
+	return snap(h)
 }
 
 // Writers change the same row on several shards, in transactions that don't wait for
@@ -128,7 +131,7 @@ func TestFenceTimeout(t *testing.T) {
 	txid, _, decider := f.prepare(1, "postgres")
 	ctx, stop := context.WithTimeout(context.Background(), time.Second)
 	defer stop()
-	err := atInstant(ctx, f.register, []int{0, 1, 2}, func() error { return errors.New("not reached") })
+	err := atInstant(ctx, f.register, []int{0, 1, 2}, func(*Hold) error { return errors.New("not reached") })
 	var we *wire.Error
 	if !errors.As(err, &we) || we.Code != wire.LockNotAvailable || we.Detail != "It waits for transaction "+txid+" on shard s2, transaction "+txid+" on shard s3." {
 		t.Fatalf("%v: %q", err, we.Detail)
@@ -142,26 +145,86 @@ func TestFenceTimeout(t *testing.T) {
 	}()
 	waits, stop2 := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop2()
-	atInstant(waits, f.register, []int{0, 1, 2}, func() error { return nil })
+	atInstant(waits, f.register, []int{0, 1, 2}, func(*Hold) error { return nil })
 	<-done
 	Rollback([]*pool.Conn{decider})
 	f.recover()
-	if err := atInstant(context.Background(), f.register, []int{0, 1, 2}, func() error { return nil }); err != nil {
+	if err := atInstant(context.Background(), f.register, []int{0, 1, 2}, func(*Hold) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
 
-// A snapshot is not used if the lock was lost while it was taken.
+// Who has taken a snapshot hears whether the lock was lost meanwhile.
 func TestFenceLost(t *testing.T) {
 	f := newFixture(t, 2)
-	err := atInstant(context.Background(), f.register, []int{0, 1}, func() error {
-		f.exec(1, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'shardgate.decisions'::regclass AND mode = 'ShareLock'")
-		return nil
-	})
-	if !isCode(err, wire.SerializationFailure) {
-		t.Errorf("%v", err)
+	lost := func(h *Hold, shard int) bool {
+		return f.count(shard, "SELECT ("+h.Probed()+")::int") == 1
 	}
-	if err := atInstant(context.Background(), f.register, []int{0, 1}, func() error { return nil }); err != nil {
+	if err := atInstant(context.Background(), f.register, []int{0, 1}, func(h *Hold) error {
+		if lost(h, 0) || lost(h, 1) {
+			t.Error("a hold counts as lost")
+		}
+		f.exec(1, "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE relation = 'shardgate.decisions'::regclass AND mode = 'ShareLock'")
+		if lost(h, 0) || !lost(h, 1) {
+			t.Error("a lost hold was not noticed")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 { // with other connections, when the hold is over
+		if err := atInstant(context.Background(), f.register, []int{0, 1}, func(h *Hold) error {
+			if lost(h, 1) {
+				return FenceLost()
+			}
+			return nil
+		}); err == nil {
+			return
+		}
+		time.Sleep(lingerFor)
+	}
+	t.Error("the fence was not taken again")
+}
+
+// A hold is kept for readers that may come, but not from a writer of the same gateway.
+func TestFenceLingers(t *testing.T) {
+	f := newFixture(t, 3)
+	key := func(shards ...int) (key string) {
+		if err := atInstant(context.Background(), f.register, shards, func(h *Hold) error {
+			key = h.Probe()
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	shared := 0
+	for range 50 {
+		if all := key(0, 1, 2); key(1, 2) == all && key(0, 2) == all {
+			shared++
+		}
+	}
+	if shared == 0 {
+		t.Error("no reader has shared a hold")
+	}
+	done := f.register.Fence.writing()
+	for range 20 {
+		if key(0, 1) == key(0, 1) {
+			t.Error("a hold was kept while a writer waits")
+		}
+	}
+	done()
+	// Readers of other shards wait for their own affairs only.
+	_, _, decider := f.prepare(1, "postgres") // on shards 2 and 3
+	defer Rollback([]*pool.Conn{decider})
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer stop()
+	all := f.register.Fence.join([]int{0, 1, 2}, true)
+	defer all.Leave()
+	if err := atInstant(ctx, f.register, []int{0}, func(*Hold) error { return nil }); err == nil {
+		return
+	}
+	if err := atInstant(context.Background(), f.register, []int{0}, func(*Hold) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -173,7 +236,7 @@ func TestFenceCrowd(t *testing.T) {
 	most := 0
 	for range 100 {
 		readers.Go(func() {
-			if err := atInstant(context.Background(), f.register, []int{0, 1}, func() error {
+			if err := atInstant(context.Background(), f.register, []int{0, 1}, func(h *Hold) error {
 				time.Sleep(5 * time.Millisecond)
 				return nil
 			}); err != nil {
