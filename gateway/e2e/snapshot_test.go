@@ -59,12 +59,16 @@ var bankReads = []string{
 	"SELECT sum(balance) FROM account",
 	"SELECT balance FROM account",
 	"SELECT balance FROM account ORDER BY id",
+	readByKeys,
 	"SELECT balance FROM account WHERE id < 1000 ORDER BY balance DESC LIMIT 1000",
 	"SELECT a.balance FROM owner o JOIN account a ON a.id = o.account",
 	"SELECT a.balance FROM owner o JOIN account a ON a.id = o.account WHERE o.name LIKE 'owner%'",
 	"SELECT (SELECT a.balance FROM account a WHERE a.id = o.account) FROM owner o",
 	"WITH a AS (SELECT * FROM account) SELECT balance FROM a WHERE id IN (SELECT account FROM owner)",
 }
+
+// readByKeys names all accounts.
+const readByKeys = "SELECT balance FROM account WHERE id IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)"
 
 type querier interface {
 	Query(context.Context, string, ...any) (pgx.Rows, error)
@@ -210,4 +214,51 @@ func TestRepeatableRead(t *testing.T) {
 	}
 	must(t, conn, "COMMIT")
 	must(t, conn, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE account SET balance = 0 WHERE id = 1; COMMIT")
+}
+
+// A read that waits for a table lets writers of several shards on, and is complete when it
+// has the table.
+func TestReadsWaitWithoutFence(t *testing.T) {
+	c := newCluster(t, 3, bankRule)
+	c.serve()
+	writer := c.bank()
+	locker, err := pgx.Connect(t.Context(), c.shards[1].URL("postgres", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locker.Close(context.Background())
+	modes := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec}
+	for round := range 2 {
+		must(t, locker, "BEGIN", "LOCK TABLE account")
+		var readers sync.WaitGroup
+		waiting := 0
+		for _, mode := range modes {
+			for _, sql := range []string{"SELECT balance FROM account", readByKeys, "SELECT balance FROM account ORDER BY id", "SELECT sum(balance) FROM account"} {
+				conn := c.connect("postgres")
+				waiting++
+				readers.Go(func() {
+					if n := total(t, conn, sql, mode); n != accounts*startBalance {
+						t.Errorf("%s, %v: %d", sql, mode, n)
+					}
+					if n := total(t, conn, sql, mode); n != accounts*startBalance {
+						t.Errorf("%s, %v, once more: %d", sql, mode, n)
+					}
+				})
+			}
+		}
+		// Described or read, each waits for the table on that shard; where it is the home
+		// shard, or is asked to describe it, some wait for a connection.
+		for blocked := 0; blocked < waiting/2; time.Sleep(10 * time.Millisecond) {
+			if err := locker.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE relation = 'account'::regclass AND NOT granted").Scan(&blocked); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		if _, err := writer.Exec(ctx, "UPDATE owner SET account = account"); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+		stop()
+		must(t, locker, "COMMIT")
+		readers.Wait()
+	}
 }

@@ -155,6 +155,7 @@ type Runner struct {
 	Rewritten bool
 
 	ops   []Op
+	next  int // the first operation that has not been answered
 	conns []*pool.Conn
 	src   *pool.Conn // the relay's source
 	desc  wire.RowDescription
@@ -222,6 +223,16 @@ func (r *Runner) Pending() int {
 // protocol boundary or broken. With flush, the client's output is flushed. The
 // error is one of the client's connection; the shards' are in Failed.
 func (r *Runner) Run(flush bool) error {
+	r.RunTo(len(r.ops))
+	return r.end(flush)
+}
+
+// RunTo sends everything and reads the answers to the first n operations. The answers to
+// the others are for a Run or Discard to come, which is due also after a failure.
+func (r *Runner) RunTo(n int) {
+	if r.next > 0 && r.Failed != nil {
+		return
+	}
 	r.Failed, r.FailedOp, r.Suspended, r.failedOn = nil, -1, false, nil
 	for _, c := range r.conns {
 		if c.Broken {
@@ -238,13 +249,28 @@ func (r *Runner) Run(flush bool) error {
 			}
 		}
 	}
-	for i := range r.ops {
-		if r.Failed != nil || r.stop != nil {
-			break
-		}
-		r.FailedOp = i
-		r.collect(&r.ops[i])
+	for r.next < n && r.Failed == nil && r.stop == nil {
+		r.FailedOp = r.next
+		r.next++
+		r.collect(&r.ops[r.FailedOp])
 	}
+}
+
+// Discard ends what is under way, and keeps it from the client.
+func (r *Runner) Discard() {
+	r.drain()
+	r.forget()
+}
+
+// Hide keeps the answers to what has been added from the client.
+func (r *Runner) Hide() {
+	for i := range r.ops {
+		r.ops[i].Hidden, r.ops[i].Answer = true, nil
+	}
+}
+
+// end brings the connections to a boundary, and the client its answers.
+func (r *Runner) end(flush bool) error {
 	if r.Failed != nil || r.stop != nil {
 		r.drain()
 	} else {
@@ -256,12 +282,17 @@ func (r *Runner) Run(flush bool) error {
 			r.stop = err
 		}
 	}
+	r.forget()
+	return r.stop
+}
+
+// forget makes the runner ready for other operations.
+func (r *Runner) forget() {
 	clear(r.ops)
-	r.ops = r.ops[:0]
+	r.ops, r.next = r.ops[:0], 0
 	clear(r.conns)
 	r.conns = r.conns[:0]
 	r.Commits = false
-	return r.stop
 }
 
 func (r *Runner) endRelay(flush bool) {

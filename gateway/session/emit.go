@@ -154,7 +154,20 @@ func (s *Session) emitBind(st *step) error {
 		s.parsed = s.parsed[:0]
 		return err
 	}
+	if s.bindsFirst {
+		hold, err := s.enterFence(p.shards)
+		if err != nil {
+			s.pendingErr = asError(err)
+			return errStatementFailed
+		}
+		bind()
+		s.binding = s.endBinding(p.node.(*planner.Scatter), hold, conns)
+		return nil
+	}
 	bind()
+	if s.bindsAgain {
+		s.run.Hide()
+	}
 	return nil
 }
 

@@ -128,7 +128,22 @@ func (s *Session) collect() (whole, sync bool, err error) {
 
 // segment carries out the gathered steps.
 func (s *Session) segment(whole bool) error {
+	s.bindsAgain = false
+	err := s.attempt(whole)
+	if errors.Is(err, errTorn) {
+		s.bindsAgain = true
+		err = s.attempt(whole)
+	}
+	return err
+}
+
+// errTorn says that the segment has to be begun again, see runBinding.
+var errTorn = errors.New("the portals were not bound at one instant")
+
+// attempt carries out the gathered steps, or ends with errTorn.
+func (s *Session) attempt(whole bool) error {
 	s.parsed = s.parsed[:0]
+	s.bindsFirst = false
 	s.run.Failed, s.run.Copied = nil, false
 	single := -1
 	if s.tx == nil {
@@ -177,8 +192,7 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	if syncs && control == nil {
 		s.commitWithLast()
 	}
-	err := s.run.Run(final)
-	if err != nil {
+	if err := s.runOps(final); err != nil {
 		return err
 	}
 	if s.run.Failed != nil {
@@ -202,13 +216,29 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	}
 }
 
+// runOps runs what was emitted.
+func (s *Session) runOps(final bool) error {
+	b := s.binding
+	if b == nil {
+		return s.run.Run(final)
+	}
+	s.binding = nil
+	torn, err := s.runBinding(b)
+	if torn {
+		s.forgetParsed()
+		s.releaseBatch()
+		return errTorn
+	}
+	return err
+}
+
 // withoutBlock says whether a batch can do without a transaction block: it is whole,
 // and touches one shard only or reads only. single is the shard, or -1 when there are
 // several or none. One that reads on several shards is given a block of its own.
 func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 	single = -1
-	shards, clocks := 0, 0
-	writes := false
+	shards, clocks, bound := 0, 0, 0
+	writes, binds := false, false
 	var scope []int // of the reads over several shards
 	for i := range s.steps {
 		st := &s.steps[i]
@@ -228,6 +258,8 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		}
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
 			plan := st.prep.st
+			bound++
+			binds = s.bindsAlone(plan)
 			if plan.TakesData {
 				whole = false // its Sync may come before the data, and another after
 			}
@@ -263,7 +295,12 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		if writes || clocks > 1 {
 			return -1, false
 		}
-		if len(scope) > 1 && s.atomic() {
+		switch {
+		case len(scope) < 2 || !s.atomic():
+		case bound == 1 && binds && !s.bindsAgain:
+			s.bindsFirst = true
+			s.waits.transaction()
+		default:
 			s.readAlone(scope)
 		}
 		return -1, true
@@ -396,10 +433,17 @@ func (s *Session) settleSegment() {
 		}
 	}
 	if s.tx == nil {
+		clear(s.portals)
+	}
+	s.releaseBatch()
+}
+
+// releaseBatch gives the segment's connections back, if they are not the block's.
+func (s *Session) releaseBatch() {
+	if s.tx == nil {
 		for _, c := range s.batchConns {
 			s.release(c)
 		}
-		clear(s.portals)
 	}
 	clear(s.batchConns)
 	s.batchConns = s.batchConns[:0]
@@ -426,6 +470,10 @@ func (s *Session) segmentFailed(at int, told bool) error {
 	if !told {
 		// Answers to what was emitted before come first.
 		s.emitSyncs(false)
+		if b := s.binding; b != nil {
+			s.binding = nil
+			b.hold.Leave()
+		}
 		if err := s.run.Run(false); err != nil {
 			return err
 		}
@@ -448,13 +496,9 @@ func (s *Session) segmentFailed(at int, told bool) error {
 	if s.tx != nil {
 		s.tx.failed = true
 	} else {
-		for _, c := range s.batchConns {
-			s.release(c)
-		}
 		clear(s.portals)
 	}
-	clear(s.batchConns)
-	s.batchConns = s.batchConns[:0]
+	s.releaseBatch()
 	s.skip = true
 	return nil
 }

@@ -207,6 +207,11 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 	scope := s.readScope(node, shards)
 	switch {
 	case reads && st.Cursor == "" && len(scope) > 1 && s.atomic():
+		if n, ok := node.(*planner.Scatter); ok && st.Params == 0 && s.bindsAlone(st) {
+			if torn, err := s.scatterAlone(st, n, shards, text); !torn {
+				return false, err
+			}
+		}
 		s.readAlone(scope)
 	case st.NoTransaction || reads:
 		return false, s.outside(st, node, shards, text, lits, frame)

@@ -93,6 +93,9 @@ type Session struct {
 	inBatch    bool         // a batch has begun and its Sync is yet to come
 	parsed     []parsedOn   // Parse messages sent in the segment
 	batchConns []*pool.Conn // connections used in the segment
+	bindsFirst bool         // the segment's only portal is bound at an instant, outside of a block
+	binding    *binding     // that instant, from Bind on
+	bindsAgain bool         // it could not be: the client has been told of everything up to Bind
 	pendingErr *wire.Error  // why a step could not be sent
 
 	rests atomic.Int32 // whether it waits for the client: restsNot and the like

@@ -18,16 +18,18 @@ import (
 // (txn.Fence). There are two ways.
 //
 // A transaction at REPEATABLE READ takes its snapshot once: it is opened on all shards
-// at the instant of its first statement. A statement on its own that only reads is
-// such a transaction, on its shards.
+// at the instant of its first statement. A statement on its own that only reads, in more
+// than one query for each shard, is such a transaction, on its shards.
 //
 // In a transaction at READ COMMITTED, each statement takes its own: PostgreSQL takes
 // that of a query when its portal is bound, so that the portals are bound at the instant,
-// and executed after it.
+// and executed after it. A statement on its own that is one query for each shard needs no
+// transaction for that. What it is bound to can be locked, and the instant must not wait
+// for that: it ends then, and the statement is begun again as the first way.
 
 // isolation is the level of the transaction, in lower case.
 func (s *Session) isolation() string {
-	if s.tx.level != "" {
+	if s.tx != nil && s.tx.level != "" {
 		return s.tx.level
 	}
 	if level, ok := s.vars.Get("default_transaction_isolation"); ok {
@@ -212,6 +214,101 @@ func held(row [][]byte) bool { return len(row) == 1 && string(row[0]) == "f" }
 // snapshotTimeout bounds the taking of a snapshot on a shard. Others wait for it.
 const snapshotTimeout = 10 * time.Second
 
+// bindFor is how long an instant lasts at which portals are bound without their tables
+// being locked first: writers of several shards wait for it.
+const bindFor = 20 * time.Millisecond
+
+// binding is the instant at which the portals of a statement on its own are bound.
+type binding struct {
+	hold  *txn.Hold
+	count int  // of the operations up to the portals' probes
+	torn  bool // a shard has bound its portal after the instant
+}
+
+// bindsAlone says whether a statement on its own over several shards is read by portals that
+// are bound at one instant, without a transaction.
+func (s *Session) bindsAlone(st *planner.Statement) bool {
+	if _, ok := st.Node.(*planner.Scatter); !ok || st.Clock {
+		return false
+	}
+	level := s.isolation()
+	return level == "read committed" || level == "read uncommitted"
+}
+
+// endBinding emits what ends the binding of portals: a hold's probes, and their being
+// answered at once. Where keys are given, the whole answer will be there soon, as a rule,
+// and each shard is heard once.
+func (s *Session) endBinding(plan *planner.Scatter, hold *txn.Hold, conns []*pool.Conn) *binding {
+	b := &binding{hold: hold}
+	s.emitProbe(hold, conns, func() { b.torn = true })
+	if len(plan.Pins) == 0 {
+		for _, c := range conns {
+			c.SetOut(wire.AppendFlush(c.Out()))
+		}
+	}
+	b.count = s.run.Len()
+	return b
+}
+
+// runBinding runs what was emitted, the first of it at the binding's instant. torn says that
+// a portal was bound too late, so that the statement has to be begun again: nothing but their
+// being bound was told to the client.
+func (s *Session) runBinding(b *binding) (torn bool, err error) {
+	late := time.AfterFunc(bindFor, b.hold.Leave)
+	s.run.RunTo(b.count)
+	if late.Stop() {
+		b.hold.Leave()
+	}
+	if b.torn && s.run.Failed == nil {
+		s.run.Discard()
+		return true, nil
+	}
+	return false, s.run.Run(false)
+}
+
+// scatterAlone runs a query of the simple protocol on several shards, outside of a block.
+func (s *Session) scatterAlone(st *planner.Statement, n *planner.Scatter, shards []int, text []byte) (torn bool, err error) {
+	s.waits.transaction()
+	var conns []*pool.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Tainted = c.Tainted || st.Taints
+			s.release(c)
+		}
+	}()
+	for _, shard := range shards {
+		c, err := s.acquire(shard)
+		if err != nil {
+			s.run.Run(false)
+			s.tell(asError(err))
+			return false, nil
+		}
+		conns = append(conns, c)
+	}
+	hold, err := s.enterFence(shards)
+	if err != nil {
+		s.run.Run(false)
+		s.tell(asError(err))
+		return false, nil
+	}
+	for _, c := range conns {
+		c.SetOut(wire.AppendParse(c.Out(), "", text, nil))
+		c.Unnamed = 0
+		c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", nil, nil, nil))
+	}
+	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true})
+	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true})
+	b := s.endBinding(n, hold, conns)
+	for _, c := range conns {
+		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
+	}
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns})
+	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Merge: n.Merge})
+	s.sendSyncs(conns)
+	return s.runBinding(b)
+}
+
 // bindsAtOnce says whether portals on several shards have to be bound at one instant, for
 // a statement that reads in the transaction block.
 func (s *Session) bindsAtOnce() bool {
@@ -239,7 +336,7 @@ func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
 	}
 	defer hold.Leave()
 	bind()
-	s.emitProbe(hold, conns)
+	s.emitProbe(hold, conns, func() { s.run.Fail(txn.FenceLost()) })
 	sync()
 	return s.run.Run(false)
 }
@@ -247,9 +344,9 @@ func (s *Session) bindAtOnce(conns []*pool.Conn, sync, bind func()) error {
 // The gateway's own statement and portal for a hold's probe.
 const probeName = "shardgate probe"
 
-// emitProbe asks the connections' shards whether the hold has lasted until here. The run
-// fails where it has not.
-func (s *Session) emitProbe(hold *txn.Hold, conns []*pool.Conn) {
+// emitProbe asks the connections' shards whether the hold has lasted until here, and calls
+// lost if it has not.
+func (s *Session) emitProbe(hold *txn.Hold, conns []*pool.Conn, lost func()) {
 	var asked []*pool.Conn
 	for _, c := range conns {
 		if slices.Contains(asked, c) {
@@ -270,7 +367,7 @@ func (s *Session) emitProbe(hold *txn.Hold, conns []*pool.Conn) {
 	answers := &pool.Result{}
 	s.run.Add(exec.Op{Kind: exec.Execute, Conns: asked, Hidden: true, Rows: answers, Done: func() {
 		if len(answers.Rows) != len(asked) || slices.ContainsFunc(answers.Rows, func(row [][]byte) bool { return !held(row) }) {
-			s.run.Fail(txn.FenceLost())
+			lost()
 		}
 	}})
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: asked, Hidden: true})

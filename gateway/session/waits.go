@@ -20,21 +20,28 @@ type waits struct {
 	struck   atomic.Pointer[string] // the circle that the transaction was the victim of
 }
 
-// begin notes that the session is going to wait. A cancel request that is still under
-// way must not hit what comes now.
+// begin notes that the session is going to wait.
 func (w *waits) begin() {
 	w.since.Store(time.Now().UnixNano())
+	w.settle()
+}
+
+// end notes that it has its answers.
+func (w *waits) end() {
+	if w.since.Load() != 0 {
+		w.since.Store(0)
+		w.settle()
+	}
+}
+
+// settle waits for a cancel request that is still under way, which must not hit what comes
+// now, and forgets it.
+func (w *waits) settle() {
 	for w.striking.Load() {
 		time.Sleep(time.Millisecond)
 	}
 	if w.struck.Load() != nil {
 		w.struck.Store(nil)
-	}
-}
-
-func (w *waits) end() {
-	if w.since.Load() != 0 {
-		w.since.Store(0)
 	}
 }
 
