@@ -63,6 +63,7 @@ type options struct {
 // cli is the command line: to measure is the default.
 type cli struct {
 	Measure   options          `cmd:"" default:"withargs" help:"Measure Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction (the default)."`
+	Compare   compareCommand   `cmd:"" help:"Say what has changed beyond the noise between two runs."`
 	Histories historiesCommand `cmd:"" help:"Run clients while gateways, shards and links are broken, and check what they saw for anomalies."`
 	Check     checkCommand     `cmd:"" help:"Check a history that was written to a file."`
 }
@@ -106,7 +107,7 @@ func (o *options) Run(ctx context.Context, p *progress, out io.Writer) error {
 var errInvariants = errors.New("not all invariants held")
 
 // vars are what the options' help needs.
-var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", "), "faults": strings.Join(nemesis.Names(), ", ")}
+var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", "), "faults": strings.Join(nemesis.Names(), ", "), "figures": strings.Join(figureNames(), ", ")}
 
 // plan is what is to be measured.
 type plan struct {
@@ -123,10 +124,12 @@ type cell struct {
 	rate     float64 // transactions a second; 0: a closed loop
 }
 
-func (c cell) String() string {
-	s := fmt.Sprintf("%s, %s, %s", c.workload.Name, c.protocol, plural(c.clients, "client"))
-	if c.rate > 0 {
-		s += ", " + rate(c.rate) + "/s asked for"
+func (c cell) String() string { return cellName(c.workload.Name, c.protocol, c.clients, c.rate) }
+
+func cellName(name string, p load.Protocol, clients int, perSecond float64) string {
+	s := fmt.Sprintf("%s, %s, %s", name, p, plural(clients, "client"))
+	if perSecond > 0 {
+		s += ", " + rate(perSecond) + "/s asked for"
 	}
 	return s
 }

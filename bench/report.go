@@ -178,6 +178,10 @@ func (r *report) add(c cell) *cellReport {
 	return cr
 }
 
+func (c *cellReport) String() string {
+	return cellName(c.Workload, c.Protocol, c.Clients, c.Rate)
+}
+
 func (c *cellReport) add(t *target.Target) *figures {
 	f := &figures{Target: t.Name, Errors: load.Errors{}}
 	c.Targets = append(c.Targets, f)

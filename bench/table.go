@@ -81,7 +81,12 @@ func (c *cellReport) print(w io.Writer) {
 // reaches says whether each round had enough transactions for a percentile: one at least
 // beyond it.
 func (f *figures) reaches(percent float64) bool {
-	return percent == 100 || float64(len(f.Curve)-1) >= math.Floor(-math.Log10(1-percent/100)*curvePerDecade+1e-9)
+	return reaches(len(f.Curve), percent)
+}
+
+// reaches says it of a curve of so many points.
+func reaches(points int, percent float64) bool {
+	return percent == 100 || float64(points-1) >= math.Floor(-math.Log10(1-percent/100)*curvePerDecade+1e-9)
 }
 
 // remarks are what is said below a table.

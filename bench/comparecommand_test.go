@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/shardgate/shardgate/bench/compare"
+	"github.com/shardgate/shardgate/bench/target"
+)
+
+// fileOf writes a run of one cell, a round for each throughput.
+func fileOf(t *testing.T, change func(*report), perSecond ...float64) string {
+	t.Helper()
+	f := &figures{Target: target.Shardgate}
+	for _, v := range perSecond {
+		f.Rounds = append(f.Rounds, &round{Committed: 1000, PerSecond: v, LatencyMicros: map[string]float64{"p50": 1e6 / v, "p99.99": v},
+			Curve: []float64{1, 2, 3, 4, 5}, Allocated: &allocated{Bytes: 100, Objects: 3}})
+	}
+	r := &report{Options: &options{Scale: 10}, Cells: []*cellReport{{Workload: "select-by-key", Protocol: "simple", Clients: 8, Targets: []*figures{f}}}}
+	if change != nil {
+		change(r)
+	}
+	file := filepath.Join(t.TempDir(), "results.json")
+	if err := r.write(file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// compared runs the command.
+func compared(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	c := &compareCommand{}
+	k, err := kong.New(c, vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err = c.Run(&out)
+	return out.String(), err
+}
+
+func TestCompare(t *testing.T) {
+	fast := fileOf(t, nil, 1000, 1010, 1020, 1030, 1040)
+	slow := fileOf(t, nil, 800, 810, 820, 830, 840)
+	few := fileOf(t, nil, 500, 510, 520)
+	other := fileOf(t, func(r *report) { r.Options.Scale, r.Cells[0].Clients = 20, 4 }, 1000, 1010, 1020, 1030)
+	for name, c := range map[string]struct {
+		args []string
+		want []string // in what is printed
+		fail string   // "": exit status 0
+	}{
+		"worse":            {[]string{fast, slow}, []string{"1,020 [1,000–1,040]  820 [800–840]", "p50, ms         0.980 [0.962–1.00]", "-19.6% WORSE (p=0.008)", "+24.4% WORSE", "0 better, 2 worse", "without a difference"}, ""},
+		"worse, and fails": {[]string{fast, slow, "--fail-above=10%"}, []string{"worse by more than 10%: select-by-key, simple, 8 clients, shardgate, transactions/s: -19.6%"}, "2 figures worse by more than 10%"},
+		"within the limit": {[]string{fast, slow, "--fail-above=30%"}, []string{"2 worse"}, ""},
+		"one figure":       {[]string{fast, slow, "--fail-above=20%", "--figure=transactions/s"}, []string{"1 figure compared"}, ""},
+		"better":           {[]string{slow, fast, "--fail-above=10%"}, []string{"+24.4% better", "2 better, 0 worse"}, ""},
+		"the same":         {[]string{fast, fast, "--fail-above=0%"}, []string{"0 better, 0 worse"}, ""},
+		"too few":          {[]string{few, slow, "--alpha=0.01"}, []string{"too few rounds to tell"}, ""},
+		"too few to pass":  {[]string{few, few, "--fail-above=10%"}, []string{"too few rounds to tell"}, "too few rounds"},
+		"not alike":        {[]string{fast, other}, []string{"NOT ALIKE: scale: 10, and 20", "4 clients: new only", "8 clients: old only"}, "nothing in common"},
+		"all":              {[]string{fast, slow, "--all"}, []string{"allocations", "~ (p=1.000)"}, ""},
+		"an odd figure":    {[]string{fast, slow, "--figure=none"}, nil, "no figure"},
+	} {
+		out, err := compared(t, c.args...)
+		if (err == nil) != (c.fail == "") || err != nil && !strings.Contains(err.Error(), c.fail) {
+			t.Errorf("%s: error %v\n%s", name, err, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in:\n%s", name, want, out)
+			}
+		}
+		// Too few transactions of a round were there for that percentile.
+		if strings.Contains(out, "p99.99") {
+			t.Errorf("%s: p99.99 was compared:\n%s", name, out)
+		}
+	}
+	broken := filepath.Join(t.TempDir(), "broken.json")
+	if b, err := json.Marshal(map[string]int{"x": 1}); err != nil || os.WriteFile(broken, b, 0o644) != nil {
+		t.Fatal(err)
+	}
+	if _, err := compared(t, fast, broken); err == nil || !strings.Contains(err.Error(), "is not what") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What a run writes can be compared, whatever is in it.
+func TestCompareWrittenReport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	if err := madeUp(t).write(file); err != nil {
+		t.Fatal(err)
+	}
+	out, err := compared(t, file, file, "--fail-above=0%")
+	if err != nil || !strings.Contains(out, "0 better, 0 worse\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if compare.TooFew == "" || strings.Contains(out, string(compare.TooFew)) {
+		t.Errorf("five rounds are too few:\n%s", out)
+	}
+}
