@@ -2,7 +2,7 @@
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test check unit race test-drivers difftest difftest-long bench histories faults clean
+.PHONY: build run test check unit race test-drivers difftest difftest-long bench bench-check histories faults clean
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
@@ -45,6 +45,12 @@ difftest-long: deps
 
 bench: deps
 	$(GO) run ./bench $(ARGS)
+
+# The hot paths beside those of another commit: make bench-check BASE=main~1 ROUNDS=12
+BASE ?= HEAD~1
+ROUNDS ?= 8
+bench-check: deps-compiler
+	GO="$(GO)" scripts/bench-check.sh $(BASE) $(ROUNDS)
 
 # What clients see while gateways, shards and links are broken: docs/histories.md.
 histories: deps

@@ -267,7 +267,7 @@ func (s *summary) print(out io.Writer) error {
 	}
 	fmt.Fprintf(out, "\n%s compared: %d better, %d worse", plural(s.compared, "figure"), s.better, s.worse)
 	if s.tooFew > 0 {
-		fmt.Fprintf(out, ", %d with %s (four of each run are the least)", s.tooFew, compare.TooFew)
+		fmt.Fprintf(out, ", %d with %s (%d of each run are the least)", s.tooFew, compare.TooFew, compare.LeastRounds(s.options.Alpha))
 	}
 	fmt.Fprintln(out)
 	for _, text := range s.failing {
@@ -281,7 +281,7 @@ func (s *summary) print(out io.Writer) error {
 	case len(s.failing) > 0:
 		return fmt.Errorf("%s worse by more than %s", plural(len(s.failing), "figure"), s.options.FailAbove)
 	case s.tooFew > 0:
-		return errors.New("too few rounds to tell: four of each run are the least, and more see smaller differences")
+		return fmt.Errorf("%s: %d of each run are the least, and more see smaller differences", compare.TooFew, compare.LeastRounds(s.options.Alpha))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,5 +107,46 @@ func TestCompareWrittenReport(t *testing.T) {
 	}
 	if compare.TooFew == "" || strings.Contains(out, string(compare.TooFew)) {
 		t.Errorf("five rounds are too few:\n%s", out)
+	}
+}
+
+// benchmarks writes what go test -bench does: a line for each time.
+func benchmarks(t *testing.T, name string, allocations int, nanoseconds ...float64) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("goos: linux\npkg: github.com/shardgate/shardgate/wire\n")
+	for _, ns := range nanoseconds {
+		fmt.Fprintf(&b, "Benchmark%s-2 \t 1000\t %g ns/op\t 5.0 MB/s\t 16 B/op\t %d allocs/op\n", name, ns, allocations)
+	}
+	b.WriteString("PASS\n")
+	file := filepath.Join(t.TempDir(), "bench.txt")
+	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestHotPaths(t *testing.T) {
+	fast := benchmarks(t, "Read/small", 1, 100, 101, 102, 103, 104)
+	for name, c := range map[string]struct {
+		newer string
+		want  string
+		fail  string // "": exit status 0
+	}{
+		"slower":       {benchmarks(t, "Read/small", 1, 130, 131, 132, 133, 134), "wire Read/small-2  sec/op  102.0n  132.0n  +29.4% WORSE (p=0.008)", "1 figure worse by more than 10%"},
+		"a bit slower": {benchmarks(t, "Read/small", 1, 105, 106, 107, 108, 109), "+4.9% WORSE", ""},
+		"noise":        {benchmarks(t, "Read/small", 1, 90, 120, 100, 150, 103), "~ (p=", ""},
+		"allocates":    {benchmarks(t, "Read/small", 2, 100, 101, 102, 103, 104), "allocs/op  1.000   2.000   +100.0% WORSE", "1 figure worse"},
+		"faster":       {benchmarks(t, "Read/small", 1, 50, 51, 52, 53, 54), "better", ""},
+		"renamed":      {benchmarks(t, "Other", 1, 50, 51, 52, 53, 54), "not compared: wire Read/small-2: old only", "nothing in common"},
+		"too few":      {benchmarks(t, "Read/small", 1, 50, 51), "too few rounds to tell", "too few rounds to tell: 5 of each"},
+	} {
+		limit := compare.Limit(0.1)
+		command := &hotPathsCommand{Old: fast, New: c.newer, compareOptions: compareOptions{FailAbove: &limit, Alpha: 0.01}}
+		var out bytes.Buffer
+		err := command.Run(&out)
+		if (err == nil) != (c.fail == "") || err != nil && !strings.Contains(err.Error(), c.fail) || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: error %v\n%s", name, err, &out)
+		}
 	}
 }

@@ -64,6 +64,7 @@ type options struct {
 type cli struct {
 	Measure   options          `cmd:"" default:"withargs" help:"Measure Shardgate beside one PostgreSQL: throughput, latency, and CPU time per transaction (the default)."`
 	Compare   compareCommand   `cmd:"" help:"Say what has changed beyond the noise between two runs."`
+	HotPaths  hotPathsCommand  `cmd:"" help:"The same of two outputs of go test -bench, as make bench-check has them."`
 	Histories historiesCommand `cmd:"" help:"Run clients while gateways, shards and links are broken, and check what they saw for anomalies."`
 	Check     checkCommand     `cmd:"" help:"Check a history that was written to a file."`
 }

@@ -91,6 +91,15 @@ func leastP(n, m int) float64 {
 	return math.Min(1, 2/ways)
 }
 
+// LeastRounds is how many rounds of each run it takes to tell anything.
+func LeastRounds(alpha float64) int {
+	n := 1
+	for leastP(n, n) > alpha {
+		n++
+	}
+	return n
+}
+
 // Harm is by how much a figure is worse beyond the noise, as a share of the old one; 0 if
 // it is not.
 func (c Change) Harm() float64 {

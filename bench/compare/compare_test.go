@@ -36,6 +36,14 @@ func TestOf(t *testing.T) {
 	}
 }
 
+func TestLeastRounds(t *testing.T) {
+	for alpha, want := range map[float64]int{0.5: 2, 0.05: 4, 0.01: 5, 0.001: 7} {
+		if got := LeastRounds(alpha); got != want {
+			t.Errorf("at %g: %d in place of %d", alpha, got, want)
+		}
+	}
+}
+
 func TestLimit(t *testing.T) {
 	var l Limit
 	if err := l.UnmarshalText([]byte("12.5%")); err != nil || l != 0.125 || l.String() != "12.5%" {
