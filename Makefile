@@ -6,6 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
+	$(GO) build -o bin/shardgate-bench ./bench
 
 # A cluster of four shards on this machine: make run ARGS="--shards 2"
 run: deps build

@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
 )
 
@@ -86,6 +87,12 @@ func (e *environment) ask(ctx context.Context, t *target.Target) {
 	defer conn.Close(ctx)
 	if v := conn.ParameterStatus("server_version"); v != "" {
 		e.Versions[t.Name] = v
+	}
+	if t.Metrics != "" {
+		// No error: what the gateway does not say is left out, and the first round says what is wrong.
+		if version, goVersion, _ := measure.BuildOf(ctx, t.Metrics); version != "" {
+			e.Versions["gateway of "+t.Name] = version + ", " + goVersion
+		}
 	}
 	urls := t.Store.Servers
 	if len(urls) == 0 {

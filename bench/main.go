@@ -72,14 +72,14 @@ type cli struct {
 func main() {
 	target.Main()
 	var c cli
-	k := kong.Parse(&c, kong.Name("bench"), kong.UsageOnError(), vars,
+	k := kong.Parse(&c, kong.UsageOnError(), vars,
 		kong.Description("Measures Shardgate, and checks what its clients see while things break."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.BindTo(os.Stdout, (*io.Writer)(nil))
 	if err := k.Run(newProgress(os.Stderr)); err != nil {
-		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", k.Model.Name, err)
 		os.Exit(1)
 	}
 }

@@ -273,7 +273,11 @@ func (p *page) cpu(cells []*cellReport) plot {
 	bars := chart.Bars{Title: "CPU time of a transaction", Axis: chart.Axis{Label: "CPU time of a transaction, " + unit}}
 	out := plot{Title: "CPU time by part", Note: "Medians of the rounds; whiskers: the least and the greatest sum."}
 	for _, part := range cpuParts {
-		out.Legend = append(out.Legend, part.item)
+		if slices.ContainsFunc(cells, func(c *cellReport) bool {
+			return slices.ContainsFunc(c.Targets, func(f *figures) bool { return f.CPUMicros[part.role].Max > 0 })
+		}) {
+			out.Legend = append(out.Legend, part.item)
+		}
 	}
 	bounded := false
 	for _, c := range cells {

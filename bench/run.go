@@ -57,6 +57,9 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
 			}
+			if len(r.report.Cells) == 0 {
+				return nil, err
+			}
 			return r.report, err
 		}
 	}

@@ -33,7 +33,7 @@ func Serve(address string, g *gateway.Gateway) (stop func(), err error) {
 // ServeOn is Serve for a listener, which it closes at the end.
 func ServeOn(l net.Listener, g *gateway.Gateway) (stop func()) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_clients", Help: "Connected clients."},
 			func() float64 { return float64(g.Clients()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "shardgate_in_doubt_transactions", Help: "Distributed transactions that the latest recovery could not finish."},

@@ -3,6 +3,7 @@ package measure
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ var kept []byte
 // What is allocated between two readings is between them.
 func TestHeap(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector())
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector())
 	s := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	defer s.Close()
 	before, err := HeapOf(t.Context(), s.URL)
@@ -33,6 +34,9 @@ func TestHeap(t *testing.T) {
 	}
 	if d := after.Sub(before); d.Bytes < size*times || d.Bytes > size*times*2 || d.Objects < times {
 		t.Errorf("%+v between the readings", d)
+	}
+	if version, goVersion, err := BuildOf(t.Context(), s.URL); err != nil || version == "" || goVersion != runtime.Version() {
+		t.Errorf("version %q, built with %q, %v", version, goVersion, err)
 	}
 }
 
