@@ -177,6 +177,7 @@ func (p *page) section(cells []*cellReport) {
 	}
 	s.Plots = append(s.Plots, p.throughput(cells), p.cpu(cells))
 	s.Plots = append(s.Plots, p.latencyByRate(cells)...)
+	s.Plots = append(s.Plots, p.memory(cells))
 	for _, c := range cells {
 		s.Plots = append(s.Plots, p.latencyCurve(c))
 	}
@@ -303,6 +304,41 @@ func (p *page) cpu(cells []*cellReport) plot {
 	}
 	if bounded {
 		out.Legend = append(out.Legend, legendItem{"bound", "bound of the gateway's part"})
+	}
+	out.SVG = bars.SVG()
+	return out
+}
+
+// memory is that of the gateways, idle and at its peak.
+func (p *page) memory(cells []*cellReport) plot {
+	const mebibyte = 1 << 20
+	bars := chart.Bars{Title: "Memory of the gateway", Axis: chart.Axis{Label: "resident memory, MiB"}}
+	out := plot{Title: "Memory of the gateway", Note: "Idle, and the peak of a round above that: medians; whiskers from the least to the greatest.",
+		Legend: []legendItem{{"cpu-servers", "idle"}, {"cpu-gateway", "peak above"}}}
+	bounded := false
+	for _, c := range cells {
+		for _, item := range p.legend(c) {
+			f := c.of(item.Name)
+			if f.IdleBytes == nil || f.PeakBytes == nil {
+				continue
+			}
+			idle := float64(*f.IdleBytes)
+			bar := chart.Bar{Group: c.load(), Label: item.Name, Text: mebibytes(idle) + " MiB + " + mebibytes(f.PeakBytes.Median) + " MiB",
+				Segments: []chart.Segment{{Class: "cpu-servers", Value: idle / mebibyte}, {Class: "cpu-gateway", Value: f.PeakBytes.Median / mebibyte}},
+				Low:      (idle + f.PeakBytes.Min) / mebibyte, High: (idle + f.PeakBytes.Max) / mebibyte}
+			for _, b := range c.Bounds {
+				if b.Of == peakMemory && item.Name == target.Shardgate {
+					bar.Bound, bounded = (idle+b.Limit)/mebibyte, true
+				}
+			}
+			bars.Bars = append(bars.Bars, bar)
+		}
+	}
+	if len(bars.Bars) == 0 {
+		return plot{}
+	}
+	if bounded {
+		out.Legend = append(out.Legend, legendItem{"bound", "bound of the peak"})
 	}
 	out.SVG = bars.SVG()
 	return out

@@ -212,7 +212,7 @@ func TestPageInABrowser(t *testing.T) {
 		if f.Width != widths[i] || f.ScrollWidth > f.Width {
 			t.Errorf("at %d pixels the page is %d wide in a frame of %d", widths[i], f.ScrollWidth, f.Width)
 		}
-		if want := len(workload.All)*5 + 3; f.Plots != want {
+		if want := len(workload.All)*6 + 3; f.Plots != want {
 			t.Errorf("%d plots in place of %d", f.Plots, want)
 		}
 		if len(f.Overlaps) > 0 || len(f.Outside) > 0 || f.Smallest < 10.5 {
@@ -221,7 +221,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	for _, w := range widths {
 		shot := filepath.Join(dir, fmt.Sprintf("%d.png", w))
-		if _, console := show(t, filepath.Join(dir, pageFile), "--screenshot="+shot, fmt.Sprintf("--window-size=%d,3000", w)); len(console) > 0 {
+		if _, console := show(t, filepath.Join(dir, pageFile), "--screenshot="+shot, fmt.Sprintf("--window-size=%d,2000", w)); len(console) > 0 {
 			t.Errorf("on the console: %s", console)
 		}
 		checkScreenshot(t, shot, w)

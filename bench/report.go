@@ -99,7 +99,7 @@ type scheduled struct {
 	Transactions int64   `json:"transactions"`
 	Reached      float64 `json:"reached"` // the share of them that was sent before the schedule's end
 	Unsent       int64   `json:"unsent"`  // never sent; in the latencies with the time that they waited
-	// LateMicros is how late the benchmark's clients woke up, in the 99th percentile.
+	// LateMicros is how late the benchmark sent what clients were free for, in the 99th percentile.
 	LateMicros float64 `json:"late_micros"`
 }
 

@@ -18,7 +18,7 @@ type Bar struct {
 	Text      string // the figures, in words
 	Segments  []Segment
 	Low, High float64 // of the whole
-	Bound     float64 // how long the first segment may be; 0: there is no bound
+	Bound     float64 // up to where it may be, or its first segment; 0: there is no bound
 }
 
 // Bars is a plot of horizontal bars on one axis. Labels stand above their bars, where

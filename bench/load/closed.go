@@ -206,7 +206,7 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time, open *s
 		began := now
 		if open != nil {
 			var ok bool
-			if began, ok = open.next(ctx); !ok {
+			if began, ok = open.next(ctx, now); !ok {
 				return
 			}
 		}

@@ -105,8 +105,8 @@ type Result struct {
 	// and include those that never were: how many were scheduled, how many of them were
 	// sent before the schedule's end, and how many never.
 	Scheduled, SentInTime, Unsent int64
-	// Late is how late clients woke up that had waited for their time: the benchmark's
-	// own part of the latencies. nil in a closed loop.
+	// Late is how late transactions were sent for which a client was free in time: the
+	// benchmark's own part of the latencies. nil in a closed loop.
 	Late *measure.Latency
 }
 

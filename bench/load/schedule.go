@@ -26,7 +26,7 @@ type schedule struct {
 	turn   sync.Mutex
 	taken  int64
 	inTime int64            // taken before the end
-	late   *measure.Latency // how late a client that had waited woke up
+	late   *measure.Latency // how late a client took one for which it was free in time
 }
 
 // maxDrain bounds how long after the end of its schedule a run goes on to send what is
@@ -43,25 +43,25 @@ func (s *schedule) due(n int64) time.Time {
 	return s.begin.Add(time.Duration(float64(n) * s.between))
 }
 
-// next waits until the next transaction is due and says when that was. It is not ok when
-// there are no more, when it is too late for them, and when ctx has ended.
-func (s *schedule) next(ctx context.Context) (due time.Time, ok bool) {
+// next waits, for a client that has been free from some time on, until the next transaction
+// is due and says when that was. It is not ok when there are no more, when it is too late
+// for them, and when ctx has ended.
+func (s *schedule) next(ctx context.Context, free time.Time) (due time.Time, ok bool) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.taken == s.total {
 		return time.Time{}, false
 	}
 	due = s.due(s.taken)
-	now, waited := time.Now(), false
+	now := time.Now()
 	for now.Before(due) && ctx.Err() == nil {
-		waited = true
 		sleep(min(due.Sub(now), 50*time.Millisecond)) // in pieces, for ctx
 		now = time.Now()
 	}
 	if ctx.Err() != nil || now.After(s.giveUp) {
 		return time.Time{}, false
 	}
-	if waited {
+	if free.Before(due) {
 		s.late.Record(now.Sub(due))
 	}
 	if s.taken++; now.Before(s.until) {

@@ -114,14 +114,14 @@ func TestScheduleIsNotShifted(t *testing.T) {
 		t.Errorf("%d in two minutes at 3/s", s.total)
 	}
 	for n := range 20 {
-		due, ok := s.next(t.Context())
+		due, ok := s.next(t.Context(), time.Now())
 		if want := begin.Add(time.Duration(n) * time.Second / 3); !ok || due.Sub(want).Abs() > time.Microsecond {
 			t.Fatalf("number %d is due at %v in place of %v", n, due.Sub(begin), want.Sub(begin))
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, ok := s.next(ctx); ok {
+	if _, ok := s.next(ctx, time.Now()); ok {
 		t.Error("a schedule goes on after its context has ended")
 	}
 }
