@@ -90,7 +90,7 @@ type tick struct {
 
 func (s *scale) value(v float64) float64 {
 	if s.axis.Kind == Log {
-		return math.Log10(v)
+		return math.Max(s.min, math.Log10(v)) // 0 is at the lower end
 	}
 	return v
 }
@@ -121,7 +121,7 @@ func newScale(a Axis, low, high float64, ticks int) *scale {
 		s.logarithmic(low, high, ticks)
 	default:
 		step := niceStep(high, ticks)
-		s.max = math.Ceil(high/step-1e-9) * step
+		s.max = math.Max(step, math.Ceil(high/step-1e-9)*step)
 		for i := 0; float64(i)*step <= s.max+step/2; i++ {
 			s.ticks = append(s.ticks, tick{float64(i) * step, Number(float64(i) * step)})
 		}
@@ -132,6 +132,10 @@ func newScale(a Axis, low, high float64, ticks int) *scale {
 // logarithmic ends at the values 1, 2 and 5 of each decade, or at decades where the range
 // is wide.
 func (s *scale) logarithmic(low, high float64, ticks int) {
+	if high <= 0 {
+		high = 1
+	}
+	low = math.Max(low, high*1e-6) // what is less, 0 above all, has no place of its own
 	steps := []float64{1, 2, 5}
 	if math.Log10(high/low)*3 > float64(ticks)+2 {
 		steps = steps[:1]
@@ -173,10 +177,12 @@ func niceStep(high float64, ticks int) float64 {
 
 // Number writes a value as short as can be, with its thousands apart.
 func Number(v float64) string {
-	s := strconv.FormatFloat(v, 'f', -1, 64)
 	if math.Abs(v) < 1000 {
-		return strconv.FormatFloat(v, 'g', 6, 64)
+		// Six digits, since steps add up to 0.30000000000000004 and the like.
+		rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+		return strconv.FormatFloat(rounded, 'f', -1, 64)
 	}
+	s := strconv.FormatFloat(v, 'f', -1, 64)
 	whole, fraction, _ := strings.Cut(s, ".")
 	var b strings.Builder
 	for i, c := range whole {
