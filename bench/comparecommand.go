@@ -217,8 +217,8 @@ func (s *summary) cell(out io.Writer, older, newer *cellReport, figures []compar
 		}
 		for _, figure := range figures {
 			a, b := before.values(figure.of), f.values(figure.of)
-			if len(a) == 0 || len(b) == 0 {
-				continue
+			if len(a) < len(before.Rounds) || len(b) < len(f.Rounds) {
+				continue // not known, or a percentile that not each round reaches
 			}
 			c := compare.Of(a, b, figure.higherIsBetter, s.options.Alpha)
 			s.count(newer.String()+", "+f.Target+", "+figure.name, c)
