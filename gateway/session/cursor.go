@@ -132,8 +132,22 @@ func (s *Session) cursorOrigins(node planner.Node) *exec.Origins {
 	return nil
 }
 
-// portalConn gets the connection that has a portal on one of its shards. With
-// readOnly, what is done there now changes nothing.
+// portalConns gets the connections that have a portal on its shards. With readOnly, what
+// is done there now changes nothing. Those of one shard are overwritten by the next call.
+func (s *Session) portalConns(p *portal, readOnly bool) ([]*pool.Conn, error) {
+	conns := p.oneConn[:0]
+	for _, shard := range p.shards {
+		c, err := s.portalConn(p, shard, readOnly)
+		if err != nil {
+			s.pendingErr = asError(err)
+			return nil, errStatementFailed
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+// portalConn is one of them.
 func (s *Session) portalConn(p *portal, shard int, readOnly bool) (*pool.Conn, error) {
 	if c := s.cursorScratch(p.node); c != nil {
 		s.useInBatch(c)

@@ -115,14 +115,9 @@ func (s *Session) emitBind(st *step) error {
 	case *planner.InsertSelect, *planner.CreateAs, *planner.Move, *planner.Steps:
 		later = true
 	}
-	var conns []*pool.Conn
-	for _, shard := range p.shards {
-		c, err := s.portalConn(p, shard, later)
-		if err != nil {
-			s.pendingErr = asError(err)
-			return errStatementFailed
-		}
-		conns = append(conns, c)
+	conns, err := s.portalConns(p, later)
+	if err != nil {
+		return err
 	}
 	if len(lockedReferences(p.node)) > 0 {
 		if err := s.lockBeforeBind(p.node, conns); err != nil || s.run.Failed != nil {
@@ -316,14 +311,9 @@ func (s *Session) emitExecute(st *step) error {
 	case *planner.Steps:
 		return s.executeSteps(st)
 	}
-	var conns []*pool.Conn
-	for _, shard := range p.shards {
-		c, err := s.portalConn(p, shard, false)
-		if err != nil {
-			s.pendingErr = asError(err)
-			return errStatementFailed
-		}
-		conns = append(conns, c)
+	conns, err := s.portalConns(p, false)
+	if err != nil {
+		return err
 	}
 	if len(conns) == 1 {
 		c := conns[0]

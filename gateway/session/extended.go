@@ -205,8 +205,7 @@ func (s *Session) runSegment(syncs bool, single int, control *step) error {
 	case s.run.Copied:
 		return nil
 	case syncs && final:
-		s.endBatch()
-		return nil
+		return nil // the shard's ReadyForQuery was the client's
 	case syncs:
 		return s.sync()
 	case len(s.steps) > 0 && s.steps[len(s.steps)-1].typ == 'H':
@@ -433,7 +432,7 @@ func (s *Session) settleSegment() {
 		}
 	}
 	if s.tx == nil {
-		clear(s.portals)
+		s.forgetPortals()
 	}
 	s.releaseBatch()
 }
@@ -448,9 +447,6 @@ func (s *Session) releaseBatch() {
 	clear(s.batchConns)
 	s.batchConns = s.batchConns[:0]
 }
-
-// endBatch is the end of a batch that was carried out without a block.
-func (s *Session) endBatch() { clear(s.portals) }
 
 // failedStep is the step whose operation failed.
 func (s *Session) failedStep() int {
@@ -486,9 +482,7 @@ func (s *Session) segmentFailed(at int, told bool) error {
 	}
 	s.forgetParsed()
 	for i := len(s.steps) - 1; i >= at; i-- {
-		if u := s.steps[i].undo; u != nil {
-			u()
-		}
+		s.takeBack(&s.steps[i])
 	}
 	if at < len(s.steps) && isUnnamedParse(&s.steps[at]) {
 		delete(s.stmts, "") // one that fails destroys the old statement too
@@ -496,7 +490,7 @@ func (s *Session) segmentFailed(at int, told bool) error {
 	if s.tx != nil {
 		s.tx.failed = true
 	} else {
-		clear(s.portals)
+		s.forgetPortals()
 	}
 	s.releaseBatch()
 	s.skip = true
@@ -511,7 +505,7 @@ func (s *Session) sync() error {
 		}
 	}
 	if s.tx == nil {
-		clear(s.portals)
+		s.forgetPortals()
 	}
 	return s.ready()
 }

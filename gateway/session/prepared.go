@@ -27,14 +27,15 @@ type prepared struct {
 	described []uint32
 	plain     bool
 	asked     *asked // what it asks the gateway; text, st and lits are without that
+	onShards  string // its name there, once it was asked for
 }
 
 // shardName is the statement's name on the shards.
 func (p *prepared) shardName() string {
-	if p.name == "" {
-		return ""
+	if p.name != "" && p.onShards == "" {
+		p.onShards = shardName(p.id)
 	}
-	return shardName(p.id)
+	return p.onShards
 }
 
 func shardName(id uint64) string { return "sg_" + strconv.FormatUint(id, 36) }
@@ -57,6 +58,10 @@ type portal struct {
 	binary  bool          // some columns of the result, or all, are wanted in binary
 	columns *exec.Columns // of them; nil if nothing has to be translated
 	own     bool          // prep's text is not the client's: it has the time of the transaction in it, or an answer of the gateway's
+
+	// Room for what is about one shard.
+	oneShard [1]int
+	oneConn  [1]*pool.Conn
 }
 
 // brings says whether a plan brings rows together: the client's portal is bound on the

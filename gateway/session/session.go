@@ -77,6 +77,7 @@ type Session struct {
 
 	stmts   map[string]*prepared
 	portals map[string]*portal
+	spare   *portal // of a batch before, to be used again; or nil
 
 	values     exec.Values
 	slots      []shardmap.Slot

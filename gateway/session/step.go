@@ -17,8 +17,25 @@ type step struct {
 	limit  int32
 	err    *wire.Error
 	local  []byte // the answer, if the gateway gives it
-	undo   func() // takes back what resolving the step has done to the session's tables
 	op     int    // index of the step's operation in the runner
+	// What takes back what resolving the step has done to the session's tables: undo, or,
+	// of a Bind, the portal that had the name of this one before.
+	undo  func()
+	bound bool
+	name  string
+	old   *portal
+}
+
+// takeBack does so.
+func (s *Session) takeBack(st *step) {
+	switch {
+	case st.undo != nil:
+		st.undo()
+	case st.bound && st.old == nil:
+		delete(s.portals, st.name)
+	case st.bound:
+		s.portals[st.name] = st.old
+	}
 }
 
 func isControl(p *portal) bool {
@@ -150,7 +167,8 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 	if err := s.refusedStep(prep); err != nil {
 		return err
 	}
-	p := &portal{prep: prep, binary: slices.Contains(s.bind.ResultFormats, wire.FormatBinary)}
+	p := s.newPortal()
+	p.prep, p.binary = prep, slices.Contains(s.bind.ResultFormats, wire.FormatBinary)
 	if s.tx != nil {
 		p.level = len(s.tx.prelude)
 	}
@@ -174,7 +192,7 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 			return asError(err)
 		}
 		p.node = node
-		p.shards = append([]int(nil), shards...)
+		p.shards = append(p.oneShard[:0], shards...)
 		if brings(node) {
 			p.bind = append([]byte(nil), st.body...)
 			if _, merges := node.(*planner.Ordered); !merges { // whose shards see all parameters where the client put them
@@ -195,17 +213,32 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 			p.targets = append([]uint8(nil), s.rowTargets...)
 		}
 	}
-	old := s.portals[name]
+	st.bound, st.name, st.old = true, name, s.portals[name]
 	s.portals[name] = p
 	st.prep, st.portal = prep, p
-	st.undo = func() {
-		if old == nil {
-			delete(s.portals, name)
-		} else {
-			s.portals[name] = old
+	return nil
+}
+
+// newPortal returns an empty portal: the one of the batch before, if that was of the usual
+// kind.
+func (s *Session) newPortal() *portal {
+	p := s.spare
+	if p == nil {
+		return &portal{}
+	}
+	s.spare = nil
+	*p = portal{}
+	return p
+}
+
+// forgetPortals destroys all portals.
+func (s *Session) forgetPortals() {
+	if p := s.portals[""]; p != nil {
+		if _, ok := p.node.(*planner.Route); ok {
+			s.spare = p // nothing but the table knows it
 		}
 	}
-	return nil
+	clear(s.portals)
 }
 
 func (s *Session) resolveDescribe(st *step) *wire.Error {
