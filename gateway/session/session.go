@@ -463,7 +463,7 @@ func (s *Session) acquireWith(shard int, vars *pool.Vars) (*pool.Conn, error) {
 func (s *Session) take(shard int) (*pool.Conn, error) {
 	if name, ok := s.unfinished[shard]; ok {
 		// What this session has committed must be there when it reads.
-		if err := s.host.Register.Finish(shard, s.role, name); err != nil {
+		if err := s.host.Register.Finish(shard, name); err != nil {
 			return nil, err
 		}
 		delete(s.unfinished, shard)

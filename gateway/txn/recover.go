@@ -258,12 +258,26 @@ func finishOn(c *pool.Conn, name string, committed bool) error {
 	}
 }
 
-// Finish commits a participant whose transaction is decided, on behalf of the
-// role that prepared it. It is for a session that waits for its own commit.
-func (r *Register) Finish(shard int, role, name string) error {
+// Finish commits a participant whose transaction is decided. It is for a session that waits
+// for its own commit.
+func (r *Register) Finish(shard int, name string) error {
 	ctx, stop := context.WithTimeout(context.Background(), adminTimeout)
 	defer stop()
-	return r.finish(ctx, orphan{name: name, owner: role, shard: shard}, true)
+	c, err := r.pools.Admin(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	list, err := r.prepared(c, shard, adminTimeout)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		if o.name == name { // its owner need not be the role that the session logged in as
+			return r.finish(ctx, o, true)
+		}
+	}
+	return nil
 }
 
 // clearDone deletes the decisions that this process has carried out everywhere.
