@@ -194,6 +194,16 @@ func TestInDoubt(t *testing.T) {
 	}
 	says(waits, "unknown; unreachable: s2")
 	eventually(t, 5*time.Second, func() bool { return strings.Contains(p.log.String(), "transaction="+waits) })
+	// So is a participant of another, which is carried out where that can be done.
+	partly := waits[:len(waits)-2] + "01"
+	partly = strings.Replace(partly, ":s2:", ":s1:", 1)
+	c.onShard(2, "postgres", "BEGIN", sqlf("UPDATE t SET v = 8 WHERE id = %d", keys[2][8]), "PREPARE TRANSACTION "+quote("sg1:"+partly+":s3:1.1"))
+	c.onShard(0, "postgres", sqlf("INSERT INTO shardgate.decisions (txid, committed, backend, unfinished) VALUES ('%s', true, '1.1', 's2,s3')", partly[len(partly)-32:]))
+	eventually(t, 5*time.Second, func() bool { return inDoubt(t, conn)[partly] == "committed, finishing||s2" })
+	says(partly, "committed, finishing on: s2")
+	eventually(t, 5*time.Second, func() bool {
+		return strings.Contains(p.log.String(), `yet" transaction=`+partly+` state="committed, finishing"`)
+	})
 	gauges := func() string {
 		r, err := http.Get("http://" + metrics + "/metrics")
 		if err != nil {
@@ -203,8 +213,8 @@ func TestInDoubt(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		return string(b)
 	}
-	if !strings.Contains(gauges(), "\nshardgate_in_doubt_transactions 1\n") {
-		t.Error("no metric of a transaction in doubt")
+	if !strings.Contains(gauges(), "\nshardgate_in_doubt_transactions 2\n") {
+		t.Error("no metric of the transactions in doubt")
 	}
 	time.Sleep(500 * time.Millisecond) // several recoveries
 	if n := strings.Count(p.log.String(), "transaction="+waits); n > 2 {
@@ -216,6 +226,7 @@ func TestInDoubt(t *testing.T) {
 	}
 	finished()
 	says(waits, "aborted")
+	says(partly, "committed")
 	eventually(t, 5*time.Second, func() bool { return strings.Contains(gauges(), "\nshardgate_in_doubt_transactions 0\n") })
 	if !strings.Contains(p.log.String(), `"finished a distributed transaction" transaction=`+waits) {
 		t.Error("the log says nothing of the end")

@@ -371,12 +371,14 @@ func (p *pass) mark(open []decision) {
 				missing = name
 			}
 		}
-		switch {
-		case missing != "" && d.shards != nil:
+		if missing == "" && !prepared {
+			done[d.decider] = append(done[d.decider], planner.QuoteLiteral(d.txid))
+			continue
+		}
+		r.recovered = append(r.recovered, planner.QuoteLiteral(d.txid)) // to be looked at again
+		if missing != "" && d.shards != nil {
 			p.doubts = append(p.doubts, doubt{id: r.id(r.pools.Shards[d.decider].Name, d.txid), shard: missing,
 				state: decided(d.committed), age: d.age, reason: "the shard can't be reached"})
-		case missing == "" && !prepared:
-			done[d.decider] = append(done[d.decider], planner.QuoteLiteral(d.txid))
 		}
 	}
 	for shard, ids := range done {

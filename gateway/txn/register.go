@@ -138,7 +138,8 @@ type Register struct {
 	inFlight inFlight
 	done     doneList
 	doubts   doubts
-	// recovered are the transactions of which the latest Recover has finished a part.
+	// recovered are the transactions of which the latest Recover has finished a part, or has
+	// seen that something is yet to be finished.
 	recovered []string
 	looks     chan struct{} // one for each look at all shards that is under way
 }
