@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -32,8 +34,7 @@ func (a *analysis) ask(st *Statement) {
 	if !st.Rowless || a.stmt.GetSelectStmt() == nil {
 		refuse(unsupported("shardgate.transaction_status is only answered in a SELECT that reads no tables", "Ask by a statement of its own."))
 	}
-	out := &Asked{}
-	var edits []edit
+	var calls []*pg.FuncCall
 	eachMessageBelow(a.stmt, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.RangeFunction:
@@ -45,14 +46,20 @@ func (a *analysis) ask(st *Statement) {
 			}
 		case *pg.FuncCall:
 			if asksStatus(v) {
-				id, r := a.askedID(v)
-				out.IDs = append(out.IDs, id)
-				with := append(append(own("(SELECT CASE WHEN ("), id...), Piece{Own: ")::pg_catalog.text IS NOT NULL THEN "},
-					Piece{Part: len(out.IDs)}, Piece{Own: "::pg_catalog.text END AS " + statusFunction + ")"})
-				edits = append(edits, edit{r, with})
+				calls = append(calls, v)
 			}
 		}
 	})
+	slices.SortFunc(calls, func(x, y *pg.FuncCall) int { return cmp.Compare(x.Location, y.Location) })
+	out := &Asked{}
+	var edits []edit
+	for _, call := range calls {
+		id, r := a.askedID(call)
+		out.IDs = append(out.IDs, id)
+		with := append(append(own("(SELECT CASE WHEN ("), id...), Piece{Own: ")::pg_catalog.text IS NOT NULL THEN "},
+			Piece{Part: len(out.IDs)}, Piece{Own: "::pg_catalog.text END AS " + statusFunction + ")"})
+		edits = append(edits, edit{r, with})
+	}
 	var ok bool
 	if out.Text, ok = a.edited(byteRange{0, len(a.text)}, edits); !ok {
 		refuse(unsupported("calls of shardgate.transaction_status within each other are not supported", "Ask by a statement for each."))
@@ -75,7 +82,7 @@ func (a *analysis) askedID(f *pg.FuncCall) (SQL, byteRange) {
 	if first >= 0 && a.is(open, '(') {
 		last = a.closing(open)
 	}
-	if last < open+2 {
+	if last < open+2 || a.keyword(open+1, "all") {
 		refuse(unsupported("this call of shardgate.transaction_status can't be found in the text", "Write it in another way."))
 	}
 	return a.verbatim(byteRange{int(a.toks[open+1].Start), int(a.toks[last-1].End)}), byteRange{int(a.toks[first].Start), int(a.toks[last].End)}
