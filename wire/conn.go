@@ -229,7 +229,9 @@ func (c *Conn) fillFresh() error {
 		c.out = nil
 	}
 	var err error
+	c.calls.Add(1)
 	c.buf, c.w, err = c.fresh.readFresh(buffers)
+	c.calls.Add(1)
 	return err
 }
 

@@ -111,3 +111,34 @@ func TestSocketAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A read that waits is a call, with a read buffer or without, and so each is another one.
+func TestCall(t *testing.T) {
+	a, b := tcpPair(t)
+	c := NewConn(a, 1<<20)
+	message := []byte{'Z', 0, 0, 0, 5, 'I'}
+	var last uint64
+	for _, sent := range [][]byte{nil, message[:3]} { // of the message that is waited for
+		if _, err := b.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			_, err := c.Read()
+			done <- err
+		}()
+		for c.Call() == 0 || c.Call() == last {
+			time.Sleep(time.Millisecond)
+		}
+		last = c.Call()
+		if _, err := b.Write(message[len(sent):]); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if c.Call() != 0 {
+			t.Error("a call when nothing is read")
+		}
+	}
+}
