@@ -57,8 +57,7 @@ func set(f link.Fault) func(*cluster, int, link.Message) {
 
 // scenario is what a client does while a fault happens.
 type scenario struct {
-	name   string
-	shards int
+	name string
 	// moves are the shards between whose accounts money is moved: the first loses what
 	// the others get.
 	moves []int
