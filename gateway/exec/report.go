@@ -50,9 +50,10 @@ func (r *Runner) Setting(name string) (value string, ok bool) {
 
 // AppendChanged appends a ParameterStatus for each setting that has changed.
 func (r *Runner) AppendChanged(dst []byte) []byte {
-	if len(r.changed) > 0 {
-		r.Reported = maps.Clone(r.Reported)
+	if len(r.changed) == 0 {
+		return dst
 	}
+	r.Reported = maps.Clone(r.Reported)
 	for _, name := range slices.Sorted(maps.Keys(r.changed)) {
 		dst = wire.AppendParameterStatus(dst, name, r.changed[name])
 		r.Reported[name] = r.changed[name]
