@@ -258,7 +258,7 @@ func (s *Session) withoutBlock(whole bool) (single int, ok bool) {
 		if st.typ == 'B' && st.portal != nil && !isControl(st.portal) {
 			plan := st.prep.st
 			bound++
-			binds = s.bindsAlone(plan)
+			binds = s.bindsAlone(plan, st.portal.node)
 			if plan.TakesData {
 				whole = false // its Sync may come before the data, and another after
 			}

@@ -207,7 +207,7 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 	scope := s.readScope(node, shards)
 	switch {
 	case reads && st.Cursor == "" && len(scope) > 1 && s.atomic():
-		if n, ok := node.(*planner.Scatter); ok && st.Params == 0 && s.bindsAlone(st) {
+		if n, ok := node.(*planner.Scatter); ok && st.Params == 0 && s.bindsAlone(st, node) {
 			if torn, err := s.scatterAlone(st, n, shards, text); !torn {
 				return false, err
 			}

@@ -227,8 +227,8 @@ type binding struct {
 
 // bindsAlone says whether a statement on its own over several shards is read by portals that
 // are bound at one instant, without a transaction.
-func (s *Session) bindsAlone(st *planner.Statement) bool {
-	if _, ok := st.Node.(*planner.Scatter); !ok || st.Clock {
+func (s *Session) bindsAlone(st *planner.Statement, node planner.Node) bool {
+	if _, ok := node.(*planner.Scatter); !ok || st.Clock {
 		return false
 	}
 	level := s.isolation()
