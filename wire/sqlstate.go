@@ -26,6 +26,7 @@ const (
 	ActiveTransaction            = "25001" // not allowed inside a transaction block
 	NoActiveTransaction          = "25P01"
 	InFailedTransaction          = "25P02"
+	IdleInTransaction            = "25P03" // for longer than idle_in_transaction_session_timeout
 	ReadOnlyTransaction          = "25006"
 	UndefinedPreparedStatement   = "26000"
 	InvalidAuthorization         = "28000"
@@ -75,6 +76,7 @@ var conditions = map[string]string{
 	ActiveTransaction:            "active_sql_transaction",
 	NoActiveTransaction:          "no_active_sql_transaction",
 	InFailedTransaction:          "in_failed_sql_transaction",
+	IdleInTransaction:            "idle_in_transaction_session_timeout",
 	ReadOnlyTransaction:          "read_only_sql_transaction",
 	UndefinedPreparedStatement:   "invalid_sql_statement_name",
 	InvalidAuthorization:         "invalid_authorization_specification",

@@ -227,6 +227,10 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	if e.IsFatal() {
 		// The server ends the connection; the client's goes on.
 		c.Fail(e)
+		if r.Ends(e) {
+			r.stop = e
+			return failed
+		}
 		e.Severity, e.LocalizedSeverity = "ERROR", ""
 	}
 	if e.Code == wire.QueryCanceled && r.Canceled != nil {

@@ -127,6 +127,9 @@ type Runner struct {
 	// Interrupted says that the client has asked for the end of what it waits for: it may
 	// have done so while nothing ran on the shards.
 	Interrupted func() bool
+	// Ends says whether a server's last error, before it closed the connection, ends the
+	// client's session as well.
+	Ends func(*wire.Error) bool
 	// Canceled gives the error in the place of a canceled statement's, or nil.
 	Canceled func() *wire.Error
 
@@ -235,11 +238,8 @@ func (r *Runner) RunTo(n int) {
 	}
 	r.Failed, r.FailedOp, r.Suspended, r.failedOn = nil, -1, false, nil
 	for _, c := range r.conns {
-		if c.Broken {
-			continue
-		}
-		if err := c.Flush(); err != nil {
-			c.Fail(err)
+		if !c.Broken {
+			c.FlushAsked()
 		}
 	}
 	if r.Interrupted != nil && r.Interrupted() {

@@ -77,14 +77,32 @@ func (e *Lost) Unwrap() error { return e.Err }
 
 // Wire is the error as a client is told.
 func (e *Lost) Wire() *wire.Error {
+	if last := e.idledOut(); last != nil {
+		return last
+	}
 	return wire.Errorf(wire.ConnectionFailure, "the connection to shard %s was lost", e.Shard).
 		WithDetail("%s", describe(e.Err)).
 		WithHint("Begin the transaction again. If it goes on, see whether the shard's server is up.")
 }
 
+// idledOut is the server's error, if it has ended the connection since nothing came over it
+// within a transaction: it has read nothing since then. Otherwise it is nil.
+func (e *Lost) idledOut() *wire.Error {
+	var last *wire.Error
+	if !errors.As(e.Err, &last) || last.Code != wire.IdleInTransaction {
+		return nil
+	}
+	out := *last
+	out.Severity, out.LocalizedSeverity = "ERROR", ""
+	return &out
+}
+
 // Unresolved is the error where the answer that is lost would have said that the
 // transaction is committed.
 func (e *Lost) Unresolved() *wire.Error {
+	if last := e.idledOut(); last != nil {
+		return last
+	}
 	return wire.Errorf(wire.TransactionResolutionUnknown,
 		"the connection to shard %s was lost during COMMIT: whether the transaction is committed is not known", e.Shard).
 		WithDetail("%s", describe(e.Err)).
@@ -269,12 +287,21 @@ func (c *Conn) param(body []byte) {
 	}
 }
 
+// FlushAsked is Flush before an answer is read. If it fails, the answer will: what the server
+// has said last, before it closed the connection, comes first.
+func (c *Conn) FlushAsked() {
+	if c.Flush() != nil {
+		c.SetDeadline(time.Now().Add(lastWordsTimeout))
+	}
+}
+
+// lastWordsTimeout is how long what a server has said last may take to arrive.
+const lastWordsTimeout = time.Second
+
 // Query sends one query and reads its answer.
 func (c *Conn) Query(sql string) (*Result, error) {
 	c.SendQuery(sql)
-	if err := c.Flush(); err != nil {
-		return nil, c.Fail(err)
-	}
+	c.FlushAsked()
 	return c.ReadResult()
 }
 

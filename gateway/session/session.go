@@ -123,6 +123,7 @@ func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *p
 	s := &Session{host: h, client: client, id: id, role: role, vars: vars, initial: vars, base: searchPath,
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
 	s.run.Client, s.run.Reported = client, reported
+	s.run.Ends = s.idledOut
 	s.run.OIDs = func(shard int) map[uint32]uint32 { return s.snap.OIDs[shard] }
 	s.run.Canceled = s.waits.victim
 	s.run.Interrupted = s.canceled.Load

@@ -198,7 +198,7 @@ func (s *Session) setInside(c *planner.Control, sql string) error {
 		s.vars, s.local = s.initial, nil
 	case !c.Local:
 		s.vars, s.local = s.settingsAfter(c, &rows), s.local.Without(c.Name)
-	case c.Name == "search_path" || planner.OwnSetting(c.Name):
+	case c.Name == "search_path" || c.Name == "statement_timeout" || planner.OwnSetting(c.Name):
 		s.local = s.local.With(c.Name, rows.Value(0))
 	}
 	if c.Isolation != "" {

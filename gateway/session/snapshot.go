@@ -45,6 +45,9 @@ func (s *Session) enterFence(shards []int) (*txn.Hold, error) {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if bound := s.statementTimeout(); bound > 0 {
+		defer time.AfterFunc(bound, func() { cancel(errStatementTimeout) }).Stop()
+	}
 	s.mu.Lock()
 	s.interrupt = cancel
 	switch {
@@ -58,7 +61,11 @@ func (s *Session) enterFence(shards []int) (*txn.Hold, error) {
 	s.mu.Lock()
 	s.interrupt = nil
 	s.mu.Unlock()
-	if cause := context.Cause(ctx); errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate) {
+	cause := context.Cause(ctx)
+	if err != nil && errors.Is(cause, errStatementTimeout) {
+		return nil, wire.Errorf(wire.QueryCanceled, "canceling statement due to statement timeout")
+	}
+	if errors.Is(cause, errCanceled) || errors.Is(cause, errTerminate) {
 		if err == nil {
 			hold.Leave()
 		}
@@ -67,8 +74,29 @@ func (s *Session) enterFence(shards []int) (*txn.Hold, error) {
 	return hold, err
 }
 
-// errCanceled says that the client has asked for the end of what it waits for.
-var errCanceled = errors.New("canceled by the client")
+// Why the waiting for an instant has ended: the client has asked for it, or statement_timeout
+// is over.
+var (
+	errCanceled         = errors.New("canceled by the client")
+	errStatementTimeout = errors.New("statement timeout")
+)
+
+// statementTimeout is the statement_timeout that the session has set, 0 if there is none. The
+// servers keep to it themselves; it bounds what the gateway waits for besides.
+func (s *Session) statementTimeout() time.Duration {
+	v, ok := s.local.Get("statement_timeout")
+	if !ok {
+		v, ok = s.vars.Get("statement_timeout")
+	}
+	if !ok {
+		return 0
+	}
+	n, e := timeUnits.read("statement_timeout", v)
+	if e != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
+}
 
 // readAlone begins the transaction of a statement, or a batch, that only reads, on
 // several shards.

@@ -163,6 +163,9 @@ func (s *Session) commit() *wire.Error {
 		if v := s.waits.victim(); v != nil && out.Err.Code == wire.QueryCanceled {
 			out.Err = v
 		}
+		if s.idledOut(out.Err) {
+			out.Err = wire.Fatalf(out.Err.Code, "%s", out.Err.Message)
+		}
 		s.vars, s.local = tx.before.vars, nil
 		if out.Unknown {
 			s.host.Log.Warn("the outcome of a transaction is not known", "error", out.Err.Message)
@@ -180,6 +183,15 @@ func (s *Session) commit() *wire.Error {
 		s.reload()
 	}
 	return out.Err
+}
+
+// idledOut says whether an error means that the client was idle within the transaction for
+// longer than idle_in_transaction_session_timeout, which ends its session. Each server counts
+// the time in which nothing came to it: if not all have ended their part, the client was at
+// work on others.
+func (s *Session) idledOut(e *wire.Error) bool {
+	return e.Code == wire.IdleInTransaction && s.tx != nil &&
+		!slices.ContainsFunc(s.participants(), func(c *pool.Conn) bool { return !c.Broken && !c.Stale() })
 }
 
 // markSchema raises the schema's version on the home shard, in the transaction
@@ -362,6 +374,9 @@ func (s *Session) commitImplicit() error {
 // told of: a shard's error may have been relayed already.
 func (s *Session) commitOrTell() error {
 	if err := s.commit(); err != nil {
+		if err.IsFatal() {
+			return err
+		}
 		if s.run.Failed != err {
 			s.client.SetOut(err.Append(s.client.Out()))
 		}

@@ -95,9 +95,7 @@ func answer(c *pool.Conn) (*pool.Result, error) {
 // send sends a query.
 func send(c *pool.Conn, sql string) {
 	c.SendQuery(sql)
-	if err := c.Flush(); err != nil {
-		c.Fail(err)
-	}
+	c.FlushAsked()
 }
 
 // commitOne commits where one shard alone has written. A transaction that has read on
@@ -115,7 +113,8 @@ func (r *Register) commitOne(c *pool.Conn, fenced bool) Outcome {
 	var lost *pool.Lost
 	switch {
 	case errors.As(err, &lost):
-		return Outcome{Unknown: true, Err: lost.Unresolved()}
+		e := lost.Unresolved()
+		return Outcome{Unknown: e.Code == wire.TransactionResolutionUnknown, Err: e}
 	case err != nil:
 		if c.Status != 'I' { // it was the fence's
 			Rollback([]*pool.Conn{c})

@@ -112,6 +112,9 @@ func (f *Fence) Enter(ctx context.Context, shards []int) (*Hold, error) {
 	case <-h.ready:
 	case <-ctx.Done():
 		h.Leave()
+		if ctx.Err() != context.DeadlineExceeded {
+			return nil, context.Cause(ctx)
+		}
 		return nil, f.timeout(h.shards)
 	}
 	if h.err != nil {

@@ -32,6 +32,9 @@ import (
 // to be carried out yet: all that were prepared, until a recovery has seen that none is
 // any more. NULL means that they are not known. at is when the row was written, and
 // later when that was seen.
+//
+// lock_timeout is for the client's statements: what a COMMIT waits for on PostgreSQL, it is not
+// for.
 const installSQL = `
 BEGIN;
 SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
@@ -86,13 +89,13 @@ BEGIN -- by the search_path of its callers
 	END IF;
 END $$;
 CREATE OR REPLACE FUNCTION shardgate.fence(gid text, proof text) RETURNS void
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $$
 BEGIN
 	PERFORM shardgate.prove('fence ' || pg_backend_pid() || ' ' || gid, proof);
 	LOCK TABLE shardgate.decisions IN ROW EXCLUSIVE MODE;
 END $$;
 CREATE OR REPLACE FUNCTION shardgate.decide_commit(txid text, backend text, unfinished text, proof text) RETURNS void
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $$
 BEGIN
 	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend || ' ' || unfinished, proof);
 	INSERT INTO shardgate.decisions (txid, committed, backend, unfinished)
