@@ -91,14 +91,20 @@ func TestDeadlocks(t *testing.T) {
 
 // Who waits long, but not in a circle, is left alone.
 func TestNoDeadlock(t *testing.T) {
-	c := newCluster(t, 3, strings.Replace(deadlockRule, "300ms}", "50ms}", 1))
+	rule := strings.Replace(deadlockRule, "300ms}", "50ms}", 1)
+	c := newCluster(t, 3, rule)
 	c.serve()
 	keys := c.lockable(c.connect("postgres"))
+	second := *c
+	second.listen = freeAddress(t)
+	second.configure(rule)
+	second.serve()
 	var work sync.WaitGroup
 	runs := 0
 	var mu sync.Mutex
 	for i := range 8 {
-		conn := c.connect("postgres")
+		at := []*cluster{c, &second}[i%2]
+		conn := at.connect("postgres")
 		work.Go(func() {
 			rnd := rand.New(rand.NewPCG(3, uint64(i)))
 			for range 25 {

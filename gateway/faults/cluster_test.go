@@ -260,11 +260,18 @@ func (c *cluster) settles() error {
 
 // intact wants that clients get answers to what they ask, and no other's, from whatever
 // connections are in the pools. The first to use a shard may be told that a connection
-// which was idle is lost; after it, nobody.
+// which was idle is lost, and those who come while a server starts, that it does; after that, nobody.
 func (c *cluster) intact(url string, n int) (err error) {
-	for range len(c.servers) + 1 {
-		if err = c.ask(url, n); !lost(err) {
-			break
+	until := time.Now().Add(answerTimeout)
+	for i := 0; i <= len(c.servers); i++ {
+		err = c.ask(url, n)
+		var pe *pgconn.PgError
+		switch {
+		case !lost(err):
+			return err
+		case errors.As(err, &pe) && pe.Code == "57P03" && time.Now().Before(until):
+			time.Sleep(10 * time.Millisecond)
+			i--
 		}
 	}
 	return err

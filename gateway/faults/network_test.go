@@ -133,7 +133,7 @@ func chosen(s scenario, i, j int) bool {
 	case long():
 		return true
 	case j >= quick:
-		return s.moves != nil && i%5 == 0 && i/5%slow == j-quick
+		return s.moves != nil && i%8 == 0 && i/8%slow == j-quick
 	case s.moves != nil:
 		return (i+j)%quick < 2
 	}

@@ -54,11 +54,11 @@ func TestCrashes(t *testing.T) {
 	messages := c.messages(taps, url, tried)
 	stop()
 	url, _ = c.gateway(lively)
-	trials := 0
+	trials, missed := 0, 0
 	for _, s := range tried {
 		for i, m := range messages[s.name] {
 			for j, f := range crashes {
-				if !long() && (i%len(crashes) != j || s.moves == nil || testing.Short()) {
+				if !long() && (i%2 != 0 || i/2%len(crashes) != j || s.moves == nil || testing.Short()) {
 					continue
 				}
 				trials++
@@ -66,10 +66,13 @@ func TestCrashes(t *testing.T) {
 					at := *c
 					at.t = t
 					if !at.try(taps, url, s, m, f, trials) {
-						t.Error("it did not happen")
+						missed++
 					}
 				})
 			}
 		}
+	}
+	if missed > trials/20 {
+		t.Errorf("%d of %d crashes did not happen", missed, trials)
 	}
 }

@@ -33,8 +33,8 @@ type Silence struct {
 // silent is a call that is under way for some time.
 type silent struct {
 	call    uint64
-	since   time.Time
-	suspect bool // its backend waited for the gateway when it was last looked at
+	ask     time.Time // when to ask the server
+	suspect bool      // its backend waited for the gateway when it was last looked at
 }
 
 // Run watches until ctx is over.
@@ -62,10 +62,10 @@ func (s *Silence) look(ctx context.Context) {
 		}
 		was, ok := s.calls[c]
 		if !ok || was.call != call {
-			was = silent{call: call, since: time.Now()}
+			was = silent{call: call, ask: time.Now().Add(s.After)}
 		}
 		calls[c] = was
-		if time.Since(was.since) >= s.After {
+		if !time.Now().Before(was.ask) {
 			byShard[c.Shard.Index] = append(byShard[c.Shard.Index], c)
 		}
 	}
@@ -88,7 +88,9 @@ func (s *Silence) look(ctx context.Context) {
 					s.Log.Warn("giving up a connection to a shard that does not answer", "shard", c.Shard.Name, "pid", c.PID, "reachable", reachable)
 					c.giveUp(was.call)
 				}
-				was.suspect = waiting == forGateway
+				if was.suspect = waiting == forGateway; !was.suspect {
+					was.ask = time.Now().Add(s.After)
+				}
 				calls[c] = was
 			}
 		})
