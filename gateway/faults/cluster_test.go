@@ -188,6 +188,14 @@ func exec(conn *pgconn.PgConn, sql string) ([][][]byte, error) {
 	return results[len(results)-1].Rows, nil
 }
 
+// execExtended is exec by Parse, Bind, Describe, Execute and Sync.
+func execExtended(conn *pgconn.PgConn, sql string) ([][][]byte, error) {
+	ctx, stop := context.WithTimeout(context.Background(), answerTimeout)
+	defer stop()
+	r := conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read()
+	return r.Rows, r.Err
+}
+
 // shard returns a connection to a shard, past the link; a new one when its server was
 // restarted.
 func (c *cluster) shard(i int) *pgx.Conn {

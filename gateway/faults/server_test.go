@@ -50,7 +50,7 @@ func TestCrashes(t *testing.T) {
 	taps := c.tap()
 	url, stop := c.gateway(quiet)
 	c.open(url)
-	tried := scenarios[:3]
+	tried := scenarios[:4]
 	messages := c.messages(taps, url, tried)
 	stop()
 	url, _ = c.gateway(lively)
@@ -58,7 +58,7 @@ func TestCrashes(t *testing.T) {
 	for _, s := range tried {
 		for i, m := range messages[s.name] {
 			for j, f := range crashes {
-				if !long() && (i%2 != 0 || i/2%len(crashes) != j || s.moves == nil || testing.Short()) {
+				if !long() && (i%2 != 0 || i/2%len(crashes) != j || s.extended || !s.writes() || testing.Short()) {
 					continue
 				}
 				trials++
