@@ -888,3 +888,49 @@ func BenchmarkConnPassRows(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 }
+
+// A read that waits can be told from others, whichever way it waits.
+func TestConnCall(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialed, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	for name, pair := range map[string][2]net.Conn{"TCP": {dialed, accepted}, "other": {near, far}} {
+		c, peer := NewConn(pair[0], 1<<20), pair[1]
+		small := []byte{'Z', 0, 0, 0, 5, 'I'}
+		large := append([]byte{'D', 0, 1, 0, 4}, make([]byte, 1<<16)...)
+		last := uint64(0)
+		// A small message, the same once more, and a large one of which the rest is waited for.
+		for i, parts := range [][][]byte{{small}, {small}, {large[:20], large[20:]}} {
+			done := make(chan error, 1)
+			go func() {
+				_, err := c.Read()
+				done <- err
+			}()
+			for _, part := range parts {
+				for c.Call() == 0 || c.Call() == last {
+					time.Sleep(time.Millisecond) // ends by the test's time-out
+				}
+				last = c.Call()
+				if _, err := peer.Write(part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-done; err != nil || c.Call() != 0 {
+				t.Errorf("%s %d: %v, call %d", name, i, err, c.Call())
+			}
+		}
+		c.Close()
+		peer.Close()
+	}
+}
