@@ -285,10 +285,11 @@ func (c *cluster) intact(url string, n int) (err error) {
 	return err
 }
 
-// lost says whether a connection to a shard was lost, before anything was changed.
+// lost says whether a connection to a shard was lost, or the fence of a snapshot, before
+// anything was changed.
 func lost(err error) bool {
 	var pe *pgconn.PgError
-	return errors.As(err, &pe) && (pe.Code == "08006" || pe.Code == "08001" || strings.HasPrefix(pe.Code, "57P"))
+	return errors.As(err, &pe) && (pe.Code == "08006" || pe.Code == "08001" || pe.Code == "40001" || strings.HasPrefix(pe.Code, "57P"))
 }
 
 // ask has three clients at a time ask every shard for what only they ask.
