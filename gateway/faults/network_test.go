@@ -147,7 +147,7 @@ func (s scenario) run(c *cluster, conn *pgconn.PgConn) (told error) {
 func long() bool { return os.Getenv("SHARDGATE_FAULTS") == "all" }
 
 // chosen says whether the i-th message of a scenario is hit by the j-th fault. Each message
-// of a transfer is hit by some, and so each fault happens at many messages.
+// of those that write is hit by one at least, and each fault happens at many messages.
 func chosen(s scenario, i, j int) bool {
 	quick := slices.IndexFunc(faults, func(f fault) bool { return f.slow }) // the slow ones come last
 	slow := len(faults) - quick
@@ -157,11 +157,11 @@ func chosen(s scenario, i, j int) bool {
 	case long():
 		return true
 	case j >= quick:
-		return s.writes() && i%8 == 0 && i/8%slow == j-quick
+		return s.moves != nil && !s.extended && i%8 == 0 && i/8%slow == j-quick
 	case s.writes():
-		return (i+j)%quick == 0 || s.moves != nil && !s.extended && (i+j)%quick == 1
+		return (i+j)%quick == 0
 	}
-	return i%3 == 0 && i/3%quick == j
+	return i%4 == 0 && i/4%quick == j
 }
 
 // TestMessages breaks the network at each message of each scenario.

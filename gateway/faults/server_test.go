@@ -59,7 +59,7 @@ func TestCrashes(t *testing.T) {
 	for _, s := range tried {
 		for i, m := range messages[s.name] {
 			for j, f := range crashes {
-				if !long() && (i%2 != 0 || i/2%len(crashes) != j || s.extended || !s.writes() || testing.Short()) {
+				if !long() && (i%3 != 0 || i/3%len(crashes) != j || s.extended || !s.writes() || testing.Short()) {
 					continue
 				}
 				trials++
