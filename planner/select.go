@@ -228,16 +228,24 @@ func (a *analysis) onlyCounts(targets []*pg.Node) bool {
 }
 
 // setConfig recognises SELECT set_config('name', 'value', local): a SET in the
-// form of a query.
+// form of a query. pg_dump reads the name from pg_settings, to set only what the
+// server knows.
 func (a *analysis) setConfig(sel *pg.SelectStmt) Node {
 	if len(sel.TargetList) != 1 {
 		return nil
 	}
 	f := sel.TargetList[0].GetResTarget().GetVal().GetFuncCall()
-	if f == nil || len(f.Args) != 3 || unqualified(f.Funcname) != "set_config" || !bare(sel) {
+	if f == nil || len(f.Args) != 3 || unqualified(f.Funcname) != "set_config" {
 		return nil
 	}
 	name := f.Args[0].GetAConst().GetSval().GetSval()
+	if f.Args[0].GetColumnRef() != nil {
+		if name = a.knownSetting(sel, f.Args[0]); OwnSetting(settingName(name)) {
+			return nil
+		}
+	} else if !bare(sel) {
+		return nil
+	}
 	local, ok := f.Args[2].GetAConst().GetVal().(*pg.A_Const_Boolval)
 	value := f.Args[1].GetAConst().GetSval()
 	if name == "" || !ok || value == nil || len(f.Funcname) == 2 && str(f.Funcname[0]) != "pg_catalog" {
@@ -246,6 +254,27 @@ func (a *analysis) setConfig(sel *pg.SelectStmt) Node {
 	refuseSetting(name, value.GetSval())
 	a.textSpecific = true // the setting's name is a literal
 	return &Control{Kind: Set, Tag: "SELECT 1", Name: settingName(name), Value: value.GetSval(), Settings: []string{settingName(name)}, Local: local.Boolval.GetBoolval()}
+}
+
+// knownSetting returns the literal in SELECT ... FROM pg_settings WHERE name = 'literal',
+// where column is the reference to name in the target list; else "".
+func (a *analysis) knownSetting(sel *pg.SelectStmt, column *pg.Node) string {
+	rest := proto.Clone(sel).(*pg.SelectStmt)
+	rest.FromClause, rest.WhereClause = nil, nil
+	if !bare(rest) || len(sel.FromClause) != 1 {
+		return ""
+	}
+	rv := sel.FromClause[0].GetRangeVar()
+	if rv == nil || rv.Relname != "pg_settings" || rv.Alias != nil || !a.env.system(rv.Schemaname, rv.Relname) {
+		return ""
+	}
+	name, value := equated(sel.WhereClause)
+	for _, n := range []*pg.Node{column, name} {
+		if fields := n.GetColumnRef().GetFields(); len(fields) != 1 || str(fields[0]) != "name" {
+			return ""
+		}
+	}
+	return value.GetAConst().GetSval().GetSval()
 }
 
 // bare says whether a SELECT is nothing but its target list.

@@ -86,7 +86,8 @@ func (s *Session) resetSQL(c *planner.Control, text string) string {
 	return sql
 }
 
-// readBack is the query for the values of the settings that a SET has changed.
+// readBack is the query for the values of the settings that a SET has changed; NULL for
+// one that the server doesn't know.
 func readBack(c *planner.Control) string {
 	if len(c.Settings) == 0 {
 		return ""
@@ -97,7 +98,7 @@ func readBack(c *planner.Control) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString("pg_catalog.current_setting(" + planner.QuoteLiteral(n) + ")")
+		b.WriteString("pg_catalog.current_setting(" + planner.QuoteLiteral(n) + ",true)")
 	}
 	return b.String()
 }
@@ -158,7 +159,9 @@ func (s *Session) settingsAfter(c *planner.Control, rows *pool.Result) *pool.Var
 	}
 	v := s.vars
 	for i, n := range c.Settings {
-		v = v.With(n, rows.Value(i))
+		if len(rows.Rows) > 0 && rows.Rows[0][i] != nil {
+			v = v.With(n, rows.Value(i))
+		}
 	}
 	return v
 }
