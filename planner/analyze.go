@@ -62,6 +62,7 @@ type analysis struct {
 	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
 	home         string // a function that has to run on the home shard, such as nextval
 	hold         bool   // a session-level advisory lock
+	held         bool   // the statement declares a cursor WITH HOLD
 	opaque       string // a function that may read distributed tables behind the planner's back
 	unknown      string // a function that the snapshot doesn't hold: it may be anything
 	unstable     string // what gives other rows on each shard though it reads the same rows there; see shared

@@ -61,6 +61,7 @@ type source struct {
 	// collations are the names of the columns' by position, as in Part. A column of another
 	// collation, which is not known, makes plain false.
 	collations []string
+	carried    map[int]Carried // by column, of those that don't travel as they are
 	// implied are conditions that others imply, which the final statement decides, and
 	// keys those that another part's values give: see semiJoins.
 	implied, keys []SQL
@@ -222,6 +223,12 @@ func (c *combiner) compose() bool {
 		}
 		p := g.parts[s.part]
 		p.Place, p.Query, p.Plain, p.Collations, p.Locks = s.place, q, s.plain, s.collations, c.g.locked(s.rtes)
+		if len(s.carried) > 0 {
+			p.Carried = make([]Carried, len(s.exprs))
+			for i, carried := range s.carried {
+				p.Carried[i] = carried
+			}
+		}
 		var names []string
 		for _, e := range s.rtes {
 			names = append(names, e.table.String())
@@ -569,12 +576,19 @@ func (c *combiner) column(col column) string {
 	i, ok := s.at[col]
 	if !ok {
 		t := &col.rte.table.Columns[col.n]
-		s.plain = s.plain && t.Scalar
 		c.failed = c.failed || OwnOIDs(t.Type)
 		if c.grouped && !c.groupable(col) {
 			c.raw = true
 		}
-		i = s.add(own(QuoteIdent(col.rte.name)+"."+QuoteIdent(col.rte.columns[col.n])), t.Collation)
+		expr := own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n]))
+		// What is grouped has to be of its own type for that.
+		if carried := t.Carried; carried.Type != "" && c.g.inArrays() && !c.grouped {
+			i = s.add(carried.send(expr), t.Collation)
+			s.carried[i] = carried
+		} else {
+			i = s.add(expr, t.Collation)
+			s.plain = s.plain && t.Scalar
+		}
 		s.at[col] = i
 	}
 	return s.column(i)

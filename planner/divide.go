@@ -49,7 +49,7 @@ func (c *combiner) item1(n *pg.Node) bool {
 		c.kept = append(c.kept, n)
 		return true
 	}
-	s := &source{items: []*pg.Node{n}, at: map[column]int{}, plain: true}
+	s := &source{items: []*pg.Node{n}, at: map[column]int{}, carried: map[int]Carried{}, plain: true}
 	if rv := n.GetRangeVar(); rv != nil {
 		u, ok := a.useOf(rv)
 		if !ok || u.rte.table == nil { // a CTE or a local relation

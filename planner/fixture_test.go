@@ -12,6 +12,12 @@ import (
 var columnTypes = map[string]uint32{
 	"int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "float8": 701, "json": 114, "text": 25, "citext": 90001, "varchar": 1043,
 	"bpchar": 1042, "uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17, "bool": 16, "regclass": 2205,
+	"mood": 90002, "int4[]": 1007, "posint": 23,
+}
+
+// carriedTypes are those that travel in a way of their own.
+var carriedTypes = map[string]Carried{
+	"mood": {Type: "public.mood", Text: true}, "int4[]": {Type: "pg_catalog._int4", Text: true}, "posint": {Type: "public.posint"},
 }
 
 // fixtureTable makes a table from "name type flags, ..."; the flags are those of
@@ -23,7 +29,8 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 	}
 	for _, c := range strings.Split(columns, ", ") {
 		words := strings.Fields(c)
-		col := Column{Name: words[0], Type: columnTypes[words[1]], Deterministic: true, Scalar: words[1] != "citext"}
+		col := Column{Name: words[0], Type: columnTypes[words[1]], Deterministic: true, Carried: carriedTypes[words[1]]}
+		col.Scalar = words[1] != "citext" && col.Carried.Type == ""
 		for _, w := range words[2:] {
 			switch w {
 			case "now":
@@ -125,6 +132,7 @@ func fixtureTables() []*Table {
 		fixtureTable("events", Sharded, "at timestamp, n int4").keyed("events", "at"),
 		fixtureTable("logs", Sharded, "at timestamptz, line text").keyed("logs", "at"),
 		fixtureTable("terms", Sharded, "id int8, term citext").keyed("terms", "id"),
+		fixtureTable("players", Sharded, "id int8, mood mood, marks int4[], level posint").keyed("players", "id"),
 		fixtureTable("blobs", Sharded, "hash bytea, data bytea").keyed("blobs", "hash"),
 		fixtureTable("objects", Sharded, "id int8, what regclass").keyed("objects", "id"),
 		// A key of two columns, in another schema.
@@ -157,6 +165,7 @@ func fixtureTables() []*Table {
 		fixtureTable("orders_total", Sharded, "total numeric").kinded('i'),
 		fixtureTable("task_numbers", Local, "last_value int8").kinded('S'),
 		fixtureTable("pg_catalog.pg_class", Local, "oid int8, relname text"),
+		fixtureTable("pg_catalog.pg_settings", Local, "name text, setting text"),
 	}
 }
 

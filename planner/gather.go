@@ -3,7 +3,6 @@ package planner
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -56,6 +55,8 @@ type Part struct {
 	// position, "" for that of the type, of those that have one by their type.
 	Plain      bool
 	Collations []string
+	// Carried says by position how the values travel; nil if they do as they are.
+	Carried []Carried
 	// Index are the columns by which rows are looked for again and again: a hash index
 	// on each, which takes values of any length, is worth its while when there are many.
 	Index []string
@@ -200,6 +201,11 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 			g.refusal = unsupported("the system or temporary relation "+g.session+" can't be combined with columns of a distributed table that are arrays or have types of the user's yet", "Query the two separately.")
 			return nil
 		}
+		if out.Inside == Always && !p.Plain && a.held {
+			g.refusal = unsupported("a cursor WITH HOLD over rows of several shards that have values of types which can't be brought to another one, or that are computed in a collation of the user's, is not supported yet",
+				"Fetch its rows in the transaction, or pin the tables to one key.")
+			return nil
+		}
 		if out.Inside == Always && !p.Plain {
 			g.refusal = unsupported("a function that may change rows can't be called in a query over rows of several shards that have types of the user's",
 				"Declare the function STABLE or IMMUTABLE if it changes nothing.")
@@ -220,7 +226,7 @@ func (g *gatherer) inArrays() bool {
 
 func (a *analysis) inside() Inside {
 	switch {
-	case a.changes:
+	case a.changes, a.held: // it is the client's connection that has the cursor after the transaction
 		return Always
 	case a.stable != "":
 		return InBlock
@@ -312,7 +318,7 @@ func (g *gatherer) table(u use) {
 	if g.final(u) {
 		return
 	}
-	p, r := g.a.part(u, g.w)
+	p, r := g.a.part(u, g.w, g.inArrays())
 	if r != nil {
 		g.refusal = r
 		return
@@ -477,8 +483,8 @@ func (w *wanted) columns(t *Table, u use) []string {
 	return out
 }
 
-// part plans how a relation's rows are read.
-func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
+// part plans how a relation's rows are read, and whether they are to travel in arrays.
+func (a *analysis) part(u use, w *wanted, inArrays bool) (Part, *Refusal) {
 	t := u.table
 	if t == nil {
 		if a.absent != nil {
@@ -496,21 +502,30 @@ func (a *analysis) part(u use, w *wanted) (Part, *Refusal) {
 	case Reference:
 		p.Place = Any
 	}
-	var list []string
-	for _, c := range p.Columns {
-		if OwnOIDs(t.Columns[t.Column(c)].Type) {
-			return Part{}, unsupported("values of column \""+c+"\" of "+t.String()+" are OIDs of its shard, and can't be brought to another one", "Cast the column to text in a statement of its own.")
+	var list SQL
+	for i, name := range p.Columns {
+		c := &t.Columns[t.Column(name)]
+		if OwnOIDs(c.Type) {
+			return Part{}, unsupported("values of column \""+name+"\" of "+t.String()+" are OIDs of its shard, and can't be brought to another one", "Cast the column to text in a statement of its own.")
 		}
-		list = append(list, QuoteIdent(c))
-		p.Plain = p.Plain && t.Columns[t.Column(c)].Scalar
-		p.Collations = append(p.Collations, t.Columns[t.Column(c)].Collation)
+		item := own(QuoteIdent(name))
+		if inArrays && c.Carried.Type != "" {
+			if p.Carried == nil {
+				p.Carried = make([]Carried, len(p.Columns))
+			}
+			p.Carried[i] = c.Carried
+			item = c.Carried.send(item)
+		}
+		list = append(append(list, Piece{Own: when(i > 0, ", ")}), item...)
+		p.Plain = p.Plain && (c.Scalar || p.Carried != nil && p.Carried[i].Type != "")
+		p.Collations = append(p.Collations, c.Collation)
 	}
 	if len(list) == 0 {
 		// The rows count, and nothing of them.
 		p.Columns = []string{"?column?"}
-		list = []string{"true"}
+		list = own("true")
 	}
-	p.Query = own("SELECT " + strings.Join(list, ", ") + " FROM " + choose(u.rv.Inh, "", "ONLY ") + quoteTable(t))
+	p.Query = slices.Concat(own("SELECT "), list, own(" FROM "+choose(u.rv.Inh, "", "ONLY ")+quoteTable(t)))
 	return p, nil
 }
 

@@ -266,7 +266,7 @@ func (a *analysis) sourceText(m *merging, w *wanted, out *InsertSelect) (r byteR
 		if i < 0 || a.uses[i].table == nil || len(rv.GetAlias().GetColnames()) > 0 {
 			return r, with, nil, unsupported("the source of this MERGE can't be brought together", "Use a query as the source: USING (SELECT ...) AS name.")
 		}
-		p, why := a.part(a.uses[i], w)
+		p, why := a.part(a.uses[i], w, false)
 		if why != nil {
 			return r, with, nil, why
 		}

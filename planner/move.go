@@ -374,7 +374,7 @@ func (m *mover) rows(where byteRange) {
 	add := func(column int, value SQL) {
 		m.at[column] = MovePlace + len(m.out.Columns)
 		m.out.Columns = append(m.out.Columns, t.Columns[column].Name)
-		q = append(append(q, Piece{Own: ", "}), value...)
+		q = append(append(q, Piece{Own: ", "}), t.Columns[column].Carried.send(value)...)
 	}
 	for _, x := range m.set {
 		switch {
@@ -383,7 +383,11 @@ func (m *mover) rows(where byteRange) {
 		case untyped(x.value):
 			m.given[x.column] = a.span(x.text)
 		default:
-			add(x.column, slices.Concat(own("("), a.span(x.text), own(")")))
+			value := slices.Concat(own("("), a.span(x.text), own(")"))
+			if c := t.Columns[x.column].Carried; c.Text {
+				value = slices.Concat(own("CAST("), value, own(" AS "+c.Type+")"))
+			}
+			add(x.column, value)
 		}
 	}
 	m.out.Assigned = len(m.out.Columns)
@@ -436,7 +440,7 @@ func (m *mover) change(list SQL) {
 		if given := m.given[column]; given != nil {
 			return given
 		}
-		return own(moveRows + "." + QuoteIdent(MoveColumn(m.at[column])))
+		return own(t.Columns[column].Carried.Receive(moveRows + "." + QuoteIdent(MoveColumn(m.at[column]))))
 	}
 	returning, all := own(" RETURNING true"), ""
 	if list != nil {

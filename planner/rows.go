@@ -1,10 +1,6 @@
 package planner
 
-import (
-	"slices"
-
-	pg "github.com/pganalyze/pg_query_go/v6"
-)
+import pg "github.com/pganalyze/pg_query_go/v6"
 
 // Statements that do something with a query's rows: COPY (query) TO and DECLARE
 // CURSOR. Over several shards the rows are brought together, and the client's
@@ -26,17 +22,9 @@ func (a *analysis) declare(d *pg.DeclareCursorStmt) *Statement {
 			return nil, r
 		}
 		g.Declares = d.Portalname
-		if hold {
-			// It is the client's connection that has it after the transaction.
-			g.Inside = Always
-			if slices.ContainsFunc(g.Parts, func(p Part) bool { return !p.Plain }) {
-				return nil, unsupported("a cursor WITH HOLD over rows of several shards that have arrays, types of the user's, or values computed in a collation of the user's, is not supported yet",
-					"Fetch its rows in the transaction, or pin the tables to one key.")
-			}
-		}
 		return g, nil
 	}
-	a.names = true
+	a.names, a.held = true, hold
 	st := a.statement(d.Query)
 	a.eachPlan(st, over)
 	st.HoldsSession, st.Cursor = hold, d.Portalname

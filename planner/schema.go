@@ -99,6 +99,8 @@ type Column struct {
 	// Scalar says that the type is PostgreSQL's own and no array, domain,
 	// composite or pseudo-type.
 	Scalar bool
+	// Carried says how its values travel if it isn't Scalar.
+	Carried Carried
 	// Collation is the name, as SQL has it and with its schema, of a collation other
 	// than the database's, or "".
 	Collation string
@@ -210,9 +212,11 @@ type Schema struct {
 	Operators map[string][]string
 	// Namespaces are the schemas that exist; nil means that all names do.
 	Namespaces map[string]bool
-	tables     map[string]map[string]*Table
-	functions  map[string]Function
-	rules      Rules
+	// Carried says by OID how values of the types travel that are no Column's Scalar.
+	Carried   map[uint32]Carried
+	tables    map[string]map[string]*Table
+	functions map[string]Function
+	rules     Rules
 }
 
 // NewSchema makes a snapshot. Function names are unqualified.

@@ -53,6 +53,27 @@ const (
 		ORDER BY a.attrelid, a.attnum`
 	// domainsSQL lists domains with the types below them.
 	domainsSQL = `SELECT oid, typbasetype, typtypmod FROM pg_type WHERE typtype = 'd' AND oid >= 16384`
+	// carriedSQL lists types with the names by which planner.Carried knows them, and whether
+	// their values travel as text: enums, citext, and arrays and composites of types whose text
+	// says all under any settings. Those by OID are bool, bytea, "char", name, int8, int2, int4,
+	// text, oid, json, jsonb, uuid, numeric, bpchar, varchar, bit, varbit, inet, cidr, macaddr,
+	// macaddr8, tsvector, tsquery, and the ranges and multiranges of numbers.
+	carriedSQL = `WITH plain AS (SELECT oid, typtype FROM pg_type t
+			WHERE oid = ANY ('{16,17,18,19,20,21,23,25,26,114,3802,2950,1700,1042,1043,1560,1562,869,650,829,774,3614,3615,3904,3906,3926,4451,4532,4536}')
+				OR oid >= 16384 AND typtype = 'e'
+				OR oid >= 16384 AND typtype = 'b' AND EXISTS (SELECT FROM pg_proc f WHERE f.oid = t.typinput AND f.prosrc = 'textin' AND f.prolang = 12)),
+			lists AS (SELECT t.oid FROM pg_type t JOIN plain p ON p.oid = t.typelem WHERE t.typcategory = 'A' AND t.typlen = -1),
+			composites AS (SELECT t.oid FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
+				WHERE t.typtype = 'c' AND c.relkind = 'c' AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
+					AND NOT a.attisdropped AND a.atttypid NOT IN (SELECT oid FROM plain UNION ALL SELECT oid FROM lists))),
+			carried AS (SELECT oid FROM plain WHERE oid >= 16384 UNION ALL SELECT oid FROM lists UNION ALL SELECT oid FROM composites
+				UNION ALL SELECT t.oid FROM pg_type t JOIN composites c ON c.oid = t.typelem WHERE t.typcategory = 'A')
+		SELECT t.oid, quote_ident(n.nspname) || '.' || quote_ident(t.typname), c.oid IS NOT NULL
+		FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+		LEFT JOIN carried c ON c.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+		WHERE (c.oid IS NOT NULL OR t.typtype = 'd' AND EXISTS (SELECT FROM pg_type b
+				WHERE b.oid = t.typbasetype AND b.oid < 16384 AND b.typtype IN ('b', 'r', 'm') AND b.typcategory <> 'A'))
+			AND n.nspname NOT IN ('information_schema', 'shardgate') AND n.nspname NOT LIKE 'pg\_t%'`
 	// viewsSQL lists what each view reads directly.
 	viewsSQL = `SELECT DISTINCT w.ev_class, p.refobjid FROM pg_rewrite w
 		JOIN pg_depend p ON p.classid = 'pg_rewrite'::regclass AND p.objid = w.oid AND p.refclassid = 'pg_class'::regclass
@@ -121,7 +142,11 @@ type relation struct {
 
 // loadSchema reads the home shard's catalog.
 func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, error) {
-	rels, order, err := c.loadRelations(home)
+	carried, err := loadCarried(home)
+	if err != nil {
+		return nil, err
+	}
+	rels, order, err := c.loadRelations(home, carried)
 	if err != nil {
 		return nil, err
 	}
@@ -166,10 +191,24 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	for _, row := range res.Rows {
 		schema.Namespaces[string(row[0])] = true
 	}
+	schema.Carried = carried
 	return schema, nil
 }
 
-func (c *reading) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32, error) {
+// loadCarried reads how values of the types travel that are no planner.Column's Scalar.
+func loadCarried(home *pool.Conn) (map[uint32]planner.Carried, error) {
+	res, err := home.QueryTimeout(carriedSQL, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("reading types: %w", err)
+	}
+	carried := map[uint32]planner.Carried{}
+	for _, row := range res.Rows {
+		carried[number(row[0])] = planner.Carried{Type: string(row[1]), Text: isTrue(row[2])}
+	}
+	return carried, nil
+}
+
+func (c *reading) loadRelations(home *pool.Conn, carried map[uint32]planner.Carried) (map[uint32]*relation, []uint32, error) {
 	res, err := home.QueryTimeout(relationsSQL, timeout)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading relations: %w", err)
@@ -181,7 +220,7 @@ func (c *reading) loadRelations(home *pool.Conn) (map[uint32]*relation, []uint32
 		rels[oid] = &relation{Table: &planner.Table{Schema: string(row[0]), Name: string(row[1]), OID: oid, Kind: row[3][0]}, parent: number(row[4])}
 		order = append(order, oid)
 	}
-	if err := loadColumns(home, rels); err != nil {
+	if err := loadColumns(home, rels, carried); err != nil {
 		return nil, nil, err
 	}
 	if res, err = home.QueryTimeout(viewsSQL, timeout); err != nil {
@@ -288,7 +327,7 @@ func loadTies(home *pool.Conn, rels map[uint32]*relation) error {
 
 // loadColumns reads the relations' columns. Domains are resolved to the types
 // below them.
-func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
+func loadColumns(home *pool.Conn, rels map[uint32]*relation, carried map[uint32]planner.Carried) error {
 	type domain struct {
 		base   uint32
 		typmod int32
@@ -323,7 +362,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation) error {
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Collation: string(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
+			Scalar: isTrue(row[9]), Carried: carried[number(row[2])], Collation: string(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
 		})
 	}
 	return nil

@@ -395,18 +395,21 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 	return append(dst, "))"...)
 }
 
-// collated is a SELECT list with the part's columns and their collations, over columns of
-// these names. A column of a subquery has its collation as one of a table has it: what a
+// collated is a SELECT list with the part's columns, their types and their collations, over
+// columns of these names. A column of a subquery has its collation as one of a table has it: what a
 // statement around does with both columns and COLLATE is decided as it would be by
 // PostgreSQL over the table.
 func (p *GatheredPart) collated() (list string, columns []string) {
-	if !slices.ContainsFunc(p.plan.Collations, func(c string) bool { return c != "" }) {
+	if p.plan.Carried == nil && !slices.ContainsFunc(p.plan.Collations, func(c string) bool { return c != "" }) {
 		return "*", p.names
 	}
 	var items []string
 	for i, name := range p.names {
 		columns = append(columns, "c"+strconv.Itoa(i+1))
 		item := columns[i]
+		if p.plan.Carried != nil {
+			item = p.plan.Carried[i].Receive(item)
+		}
 		item += collate(p.plan.Collations, p.types, i)
 		items = append(items, item+" AS "+planner.QuoteIdent(name))
 	}
@@ -463,6 +466,9 @@ func (p *GatheredPart) arrays() [][]byte {
 	}
 	return out
 }
+
+// textOID is text's, by pg_type.dat.
+const textOID = 25
 
 // arrays are the array types of PostgreSQL's scalar and range types whose values mean the
 // same on each server, by pg_type.dat.

@@ -28,10 +28,51 @@ type Rows struct {
 	names []string
 	rows  []byte // as in DataRow, one behind the other
 	count int
+	// carried says how the values of the columns travel; nil before Carry.
+	carried []planner.Carried
 }
 
 // Columns is a Sink's.
-func (r *Rows) Columns(names []string, oids []uint32) { r.names, r.types = names, oids }
+func (r *Rows) Columns(names []string, oids []uint32) {
+	r.names, r.types = names, oids
+	for i := range r.types {
+		if r.as(i).Text {
+			r.types[i] = textOID
+		}
+	}
+}
+
+// Carry notes how the values of the columns, which are known from the home shard, travel.
+func (r *Rows) Carry(types map[uint32]planner.Carried) {
+	r.carried = make([]planner.Carried, len(r.types))
+	for i, t := range r.types {
+		r.carried[i] = types[t]
+	}
+	r.Columns(r.names, r.types)
+}
+
+// as says how the values of a column travel.
+func (r *Rows) as(column int) (c planner.Carried) {
+	if column < len(r.carried) {
+		c = r.carried[column]
+	}
+	return c
+}
+
+// Formats are the formats in which the rows are wanted.
+func (r *Rows) Formats() []int16 {
+	if r.carried == nil {
+		return []int16{wire.FormatBinary}
+	}
+	formats := make([]int16, len(r.carried))
+	for i, c := range r.carried {
+		formats[i] = wire.FormatBinary
+		if c.Text {
+			formats[i] = wire.FormatText
+		}
+	}
+	return formats
+}
 
 // Row is a Sink's.
 func (r *Rows) Row(body []byte) *wire.Error {
@@ -94,7 +135,7 @@ func (r *Selected) Check() *wire.Error {
 	for i, t := range r.types {
 		if !r.constant(i) && arrays[t] == 0 {
 			return wire.Errorf(wire.FeatureNotSupported, "column %d of the query is of a type whose values can't be brought to other shards yet", i+1).
-				WithHint("Only scalar types of PostgreSQL's own can. Insert the rows with COPY, or with VALUES.")
+				WithHint("Insert the rows with COPY, or with VALUES.")
 		}
 	}
 	return nil
@@ -280,7 +321,7 @@ func (r *Selected) AppendInsert(dst, text []byte, lits []sqltext.Literal, params
 			continue
 		}
 		types = append(types, arrays[t])
-		dst = fmt.Appendf(dst, "_.c%d", len(types))
+		dst = append(dst, r.as(i).Receive(fmt.Sprintf("_.c%d", len(types)))...)
 		if r.Plan.Merges {
 			dst = append(dst, collate(r.Plan.Collations, r.types, i)...)
 			dst = append(append(dst, " AS "...), planner.QuoteIdent(r.names[i])...)

@@ -29,7 +29,7 @@ func (m *Moved) Check() *wire.Error {
 	for i, t := range m.types {
 		if arrays[t] == 0 {
 			return wire.Errorf(wire.FeatureNotSupported, "a row can't be moved to another shard yet: column \"%s\" of %s is of a type whose values can't be brought there", m.Plan.Columns[i-planner.MovePlace], m.Plan.Table).
-				WithHint("Only scalar types of PostgreSQL's own can. Delete the row and insert it with the new key, in one transaction.")
+				WithHint("Delete the row and insert it with the new key, in one transaction.")
 		}
 	}
 	return nil

@@ -23,15 +23,19 @@ func (p *StepRows) columns() (out []int) {
 			out = append(out, i)
 		}
 	}
-	if len(out) == 0 {
-		// The rows count, and nothing of them: any column will do.
-		for i, t := range p.types {
-			if arrays[t] != 0 {
-				return []int{i}
-			}
-		}
+	if len(out) == 0 && len(p.types) > 0 {
+		return []int{0} // the rows count, and nothing of them
 	}
 	return out
+}
+
+// Carry is that of Rows. What nobody reads may travel as any text.
+func (p *StepRows) Carry(types map[uint32]planner.Carried) {
+	p.Rows.Carry(types)
+	if len(p.types) > 0 && !p.Step.Whole && !p.Step.Names[p.names[0]] && arrays[p.types[0]] == 0 {
+		p.carried[0] = planner.Carried{Text: true}
+		p.types[0] = textOID
+	}
 }
 
 // Check says why the rows can't be given to another statement, as arrays.
@@ -39,7 +43,7 @@ func (p *StepRows) Check() *wire.Error {
 	for _, i := range p.columns() {
 		if arrays[p.types[i]] == 0 {
 			return wire.Errorf(wire.FeatureNotSupported, "column \"%s\" of %s is of a type whose values can't be brought to other shards yet", p.names[i], p.Step.Name).
-				WithHint("Only scalar types of PostgreSQL's own can. Return other columns, or cast it to text.")
+				WithHint("Return other columns, or cast it to text.")
 		}
 	}
 	return nil
@@ -65,15 +69,21 @@ func NewPassed(from []*StepRows, types []uint32, w planner.PartWriter) *Passed {
 func (w *Passed) AppendSource(dst []byte, step int) []byte {
 	p := w.from[step]
 	w.used = append(w.used, step)
-	var names, arrayed []string
-	list := "*"
-	for _, i := range p.columns() {
+	var names, arrayed, given, items []string
+	cast := false
+	for n, i := range p.columns() {
 		w.OIDs = append(w.OIDs, arrays[p.types[i]])
-		names = append(names, planner.QuoteIdent(p.names[i]))
+		name := planner.QuoteIdent(p.names[i])
+		names = append(names, name)
 		arrayed = append(arrayed, fmt.Sprintf("pg_catalog.unnest($%d)", len(w.OIDs)))
+		given = append(given, fmt.Sprintf("c%d", n+1))
+		items = append(items, p.as(i).Receive(given[n])+" AS "+name)
+		cast = cast || p.as(i).Type != ""
 	}
-	all := strings.Join(names, ", ")
-	if slices.Sort(names); len(slices.Compact(names)) == len(arrayed) {
+	list, all := "*", strings.Join(names, ", ")
+	if cast {
+		list, all = strings.Join(items, ", "), strings.Join(given, ", ")
+	} else if slices.Sort(names); len(slices.Compact(names)) == len(arrayed) {
 		list = all
 	}
 	return fmt.Appendf(dst, "(SELECT %s FROM ROWS FROM (%s) AS _(%s))", list, strings.Join(arrayed, ", "), all)

@@ -401,7 +401,7 @@ func (s *Session) final(g *gathering) error {
 		sql = append(sql, x.Head...)
 		op.Hidden, op.Rows = true, &x.final.tasks[0].plan
 	} else if g.into != nil {
-		formats = []int16{wire.FormatBinary}
+		formats = g.into.Formats()
 	} else if g.bind != nil {
 		formats = g.bind.ResultFormats
 	}

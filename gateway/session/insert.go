@@ -36,7 +36,7 @@ func (s *Session) insert(in *inserting) error {
 	q.into = in.rows
 	q.conn = func(shard int) (*pool.Conn, error) { return in.conn(shard, in.plan.Query.Writes) }
 	s.run.Failed = nil
-	for _, f := range []func(*inserting) error{s.checkInsert, s.lockInsert, s.selectRows, s.insertRows} {
+	for _, f := range []func(*inserting) error{s.checkInsert, s.describeRows, s.lockInsert, s.selectRows, s.insertRows} {
 		if err := f(in); err != nil || s.run.Failed != nil {
 			return err
 		}
@@ -58,6 +58,23 @@ func (s *Session) checkInsert(in *inserting) error {
 	home.SetOut(wire.AppendParse(home.Out(), "", in.text, nil))
 	home.Unnamed = 0
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
+	s.syncUsed(in.query)
+	return s.run.Run(false)
+}
+
+// describeRows has the home shard say of which types the query's columns are: of some,
+// values can't travel in binary.
+func (s *Session) describeRows(in *inserting) error {
+	home, err := in.query.on(s.host.Home)
+	if err != nil {
+		s.failGather(asError(err))
+		return nil
+	}
+	home.SetOut(wire.AppendParse(home.Out(), "", in.query.text, in.query.types))
+	home.Unnamed = 0
+	home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Ours: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Into: in.rows, Done: func() { in.rows.Carry(s.snap.Schema.Carried) }})
 	s.syncUsed(in.query)
 	return s.run.Run(false)
 }
@@ -126,7 +143,9 @@ func (s *Session) selectRows(in *inserting) error {
 		}
 	}
 	for _, c := range conns {
-		s.sendPart(c, q, text, nil)
+		c.SetOut(wire.AppendParse(c.Out(), "", text, s.shardOIDs(c, q.types)))
+		c.Unnamed = 0
+		s.sendBind(c, q, gatherPortal, nil, in.rows.Formats())
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))

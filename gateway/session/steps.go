@@ -78,7 +78,7 @@ func (s *Session) takeSteps(x *stepping, answer exec.Sink) error {
 		case i == x.plan.Main:
 			into, formats = answer, nil
 		case x.plan.Steps[i].Shape != nil:
-			into = x.rows[i]
+			into, formats = x.rows[i], x.rows[i].Formats()
 		}
 		if err := s.runStep(x, &x.steps[i], into, formats); err != nil || s.run.Failed != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Session) describeSteps(x *stepping) error {
 		rows := &exec.StepRows{Step: st, Rows: exec.Rows{LimitBytes: s.gatherBytes()}}
 		x.rows = append(x.rows, rows)
 		if st.Shape != nil {
-			describe(st.Shape.Append(nil, x.text, x.lits, x.writer()), true, exec.Op{Into: rows})
+			describe(st.Shape.Append(nil, x.text, x.lits, x.writer()), true, exec.Op{Into: rows, Done: func() { rows.Carry(s.snap.Schema.Carried) }})
 		}
 	}
 	s.syncUsed(x.gathering)
