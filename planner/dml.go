@@ -231,22 +231,35 @@ func (a *analysis) insert(n *pg.Node) Node {
 	case !values && sel != nil:
 		return a.insertQuery(ins, t, tail)
 	}
-	if r := a.spanning(); r != nil {
-		refuse(r)
-	}
-	if len(a.leaves)-a.withLeaves > 1 || len(a.refs)-a.withRefs > 0 {
-		refuse(unsupported("an INSERT into a sharded table with a subquery over distributed tables is not supported yet",
-			"Read the rows first, and insert them with VALUES."))
-	}
-	if !values {
-		refuse(nullKey(t))
-	}
 	if oc := ins.OnConflictClause; oc != nil && len(a.assignedKey(oc.TargetList, t)) > 0 {
 		refuse(keyChange(t, "by ON CONFLICT DO UPDATE"))
 	}
+	why := a.spanning()
+	if why == nil && (len(a.leaves)-a.withLeaves > 1 || len(a.refs)-a.withRefs > 0) {
+		why = unsupported("an INSERT into a sharded table with a subquery over distributed tables is not supported yet",
+			"Read the rows first, and insert them with VALUES.")
+	}
+	switch {
+	case !values && why != nil:
+		refuse(why)
+	case !values:
+		refuse(nullKey(t))
+	}
+	if slices.ContainsFunc(sel.ValuesLists, func(row *pg.Node) bool {
+		return len(row.GetList().GetItems()) != len(sel.ValuesLists[0].GetList().GetItems())
+	}) {
+		return &Route{Place: Home} // PostgreSQL says so, whatever the table
+	}
+	keys, r := a.rowKeys(ins, sel, t)
+	if why == nil {
+		why = r
+	}
+	if why != nil {
+		return a.insertValues(ins, t, tail, why)
+	}
 	a.stored(ins, sel, t)
 	a.oneTime(n, t)
-	return a.besideItems(a.splitRows(ins, sel, t))
+	return a.besideItems(a.splitRows(ins, t, keys))
 }
 
 // onConflict analyses ON CONFLICT.
@@ -286,24 +299,24 @@ func nullKey(t *Table) *Refusal {
 		Hint:   "Name the column, and give it a constant or a parameter. Defaults of key columns are not supported yet."}
 }
 
-// splitRows plans INSERT ... VALUES into a sharded table.
-func (a *analysis) splitRows(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) Node {
+// splitRows plans INSERT ... VALUES into a sharded table, of rows with these keys.
+func (a *analysis) splitRows(ins *pg.InsertStmt, t *Table, keys [][]Value) Node {
 	a.sequences(ins, t)
-	keys := a.rowKeys(ins, sel, t)
 	if len(keys) == 1 {
 		return &Route{Place: Pinned, Pins: []Pin{{Table: t, Types: t.Key.Types, Keys: keys, Stores: true}}}
 	}
 	return a.pinnedRows(ins, t, keys)
 }
 
-// rowKeys are the keys of the rows of an INSERT ... VALUES.
-func (a *analysis) rowKeys(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) [][]Value {
+// rowKeys are the keys of the rows of an INSERT ... VALUES, if they can be told before
+// the rows are computed.
+func (a *analysis) rowKeys(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) ([][]Value, *Refusal) {
 	names := insertColumns(ins, t)
 	at := make([]int, len(t.Key.Columns)) // the key's columns in a row
 	for i, n := range t.Key.Columns {
 		at[i] = slices.Index(names, t.Columns[n].Name)
 		if at[i] < 0 {
-			refuse(nullKey(t))
+			return nil, nullKey(t)
 		}
 	}
 	keys := make([][]Value, len(sel.ValuesLists))
@@ -311,11 +324,11 @@ func (a *analysis) rowKeys(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) [][
 		items := row.GetList().GetItems()
 		if len(items) != len(sel.ValuesLists[0].GetList().GetItems()) {
 			// Divided, each part might be well-formed.
-			refuse(&Refusal{Code: "42601", Message: "VALUES lists must all be the same length"})
+			return nil, &Refusal{Code: "42601", Message: "VALUES lists must all be the same length"}
 		}
 		for i, n := range at {
 			if n >= len(items) {
-				refuse(nullKey(t))
+				return nil, nullKey(t)
 			}
 			f := familyOf(t.Key.Types[i])
 			v, ok := a.value(items[n], f)
@@ -323,17 +336,17 @@ func (a *analysis) rowKeys(ins *pg.InsertStmt, sel *pg.SelectStmt, t *Table) [][
 				ok = false
 			}
 			if !ok {
-				refuse(&Refusal{Code: "0A000", Message: "the key of a row inserted into " + t.String() + " must be a constant or a parameter of its type",
+				return nil, &Refusal{Code: "0A000", Message: "the key of a row inserted into " + t.String() + " must be a constant or a parameter of its type",
 					Detail: "The value of \"" + t.Columns[t.Key.Columns[i]].Name + "\" is an expression, or of another type than the column.",
-					Hint:   "Compute the value first, and pass it as a parameter or with a cast to the column's type."})
+					Hint:   "Compute the value first, and pass it as a parameter or with a cast to the column's type."}
 			}
 			if v.Source == IsNull {
-				refuse(nullKey(t))
+				return nil, nullKey(t)
 			}
 			keys[r] = append(keys[r], v)
 		}
 	}
-	return keys
+	return keys, nil
 }
 
 // pinnedRows makes the Split of several rows.

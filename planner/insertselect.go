@@ -193,6 +193,9 @@ func (a *analysis) insertsInPlace(ins *pg.InsertStmt, t *Table) *leaf {
 // certain.
 func (a *analysis) selected(sel *pg.SelectStmt) (out []column, ok bool) {
 	b := a.blocks[sel]
+	if len(sel.ValuesLists) > 0 {
+		return make([]column, len(sel.ValuesLists[0].GetList().GetItems())), true
+	}
 	for _, n := range sel.TargetList {
 		ref := n.GetResTarget().GetVal().GetColumnRef()
 		if ref == nil {
@@ -476,7 +479,7 @@ func (a *analysis) queryText(ins *pg.InsertStmt) (byteRange, bool) {
 // the INSERT of the rows. The values are returned by their place in the query.
 func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (map[int]*pg.Node, *Refusal) {
 	sel := ins.SelectStmt.GetSelectStmt()
-	if sel.Larg != nil || len(sel.DistinctClause) > 0 || len(sel.ValuesLists) > 0 {
+	if sel.Larg != nil || len(sel.DistinctClause) > 0 || len(sel.ValuesLists) > 0 && !oneRow(sel) {
 		return nil, nil // there, they are text
 	}
 	no := func(why string) (map[int]*pg.Node, *Refusal) {
@@ -488,9 +491,16 @@ func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (m
 	}
 	var nodes map[int]*pg.Node
 	star := false
-	out.Constants = make([]SQL, len(sel.TargetList))
-	for i, n := range sel.TargetList {
-		v := n.GetResTarget().GetVal()
+	items := sel.TargetList
+	if oneRow(sel) {
+		items = sel.ValuesLists[0].GetList().GetItems()
+	}
+	out.Constants = make([]SQL, len(items))
+	for i, n := range items {
+		v := n
+		if n.GetResTarget() != nil {
+			v = n.GetResTarget().GetVal()
+		}
 		switch {
 		case v.GetColumnRef() != nil || v.GetAIndirection() != nil:
 			star = star || slices.ContainsFunc(append(v.GetColumnRef().GetFields(), v.GetAIndirection().GetIndirection()...), func(f *pg.Node) bool { return f.GetAStar() != nil })
@@ -504,7 +514,7 @@ func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (m
 		if !ok {
 			return no("whose text isn't found")
 		}
-		if a.ordered(sel, n.GetResTarget()) {
+		if n.GetResTarget() != nil && a.ordered(sel, n.GetResTarget()) {
 			return no("by which the query may be sorted or grouped")
 		}
 		out.Constants[i] = a.span(text)
@@ -522,6 +532,12 @@ func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (m
 		return no("besides a star")
 	}
 	return nodes, nil
+}
+
+// oneRow says whether a query is a VALUES list of one row, which PostgreSQL reads in an INSERT
+// as it reads a target list.
+func oneRow(sel *pg.SelectStmt) bool {
+	return len(sel.ValuesLists) == 1 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
 }
 
 // ordered says whether a SELECT may sort or group by a column that is a constant: by

@@ -102,7 +102,10 @@ func (a *analysis) insertsRows(cte *pg.CommonTableExpr, lvl *level) bool {
 	a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)
 	a.sequences(ins, t)
 	a.stored(ins, sel, t)
-	keys := a.rowKeys(ins, sel, t)
+	keys, r := a.rowKeys(ins, sel, t)
+	if r != nil {
+		refuse(r)
+	}
 	for i, n := range t.Key.Columns {
 		p := factPin{column: column{e, n}}
 		for _, key := range keys {
