@@ -24,7 +24,7 @@ func TestChange(t *testing.T) {
 	c.serve()
 	conn := c.connect("postgres")
 	must(t, conn, "CREATE TABLE t (id bigint PRIMARY KEY, v text, n int CHECK (n < 1000000))", "CREATE TABLE u (id int PRIMARY KEY, tid bigint, n int, w text)",
-		"CREATE TABLE loose (id int, v text)", "CREATE TABLE ref (id int PRIMARY KEY, v text, n bigint)", "CREATE TABLE plain (id int, v text, list int[])",
+		"CREATE TABLE loose (id int, v text)", "CREATE TABLE ref (id int PRIMARY KEY, v text, n bigint)", "CREATE TABLE plain (id int, v text, list float8[])",
 		"INSERT INTO t SELECT i, 'v' || i, i FROM generate_series(1, 5000) i", "INSERT INTO u SELECT i, 5001 - i, i % 10, repeat('w', 100) FROM generate_series(1, 5000) i",
 		"INSERT INTO ref SELECT i, 'r' || i, 0 FROM generate_series(1, 100) i")
 	change := func(sql string, want int64) {

@@ -130,7 +130,7 @@ func TestMoveTypesAndRights(t *testing.T) {
 	c.serve()
 	conn := c.connect("postgres")
 	must(t, conn, `CREATE TYPE mood AS ENUM ('good', 'bad')`, `CREATE DOMAIN small AS int CHECK (VALUE < 1000)`,
-		`CREATE TABLE arrays (id int PRIMARY KEY, a int[])`, `CREATE TABLE moods (id int PRIMARY KEY, m mood)`,
+		`CREATE TABLE arrays (id int PRIMARY KEY, a float8[])`, `CREATE TABLE moods (id int PRIMARY KEY, m mood)`,
 		`CREATE TABLE t (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), s small, b bytea, j json, k jsonb, x xml, f float8, g float4, i interval, tz timestamptz, ip inet, m macaddr, bits bit(5), vb bit varying, c char(5), oid oid, money money, tm time, ttz timetz, ts tsvector, bool bool)`,
 		`INSERT INTO t SELECT md5(n::text)::uuid, n, '\x00ff', '{"a":  1}', '{"b": [1]}', '<a/>', 0.1 + n, 1e-30, '1 mon 2 days 3.5 s', '2024-03-04 05:06:07.891011+02', '10.0.0.1/8', '08:00:2b:01:02:03', B'10101', B'1', 'ab', n, 1.5, '01:02:03.4', '01:02:03.4+05', 'a fat cat', true FROM generate_series(1, 20) n`,
 		"INSERT INTO arrays VALUES (1, '{1}'), (2, NULL)", "INSERT INTO moods VALUES (1, 'good'), (2, NULL)")
@@ -142,11 +142,10 @@ func TestMoveTypesAndRights(t *testing.T) {
 	if after := c.sum(values); before != after {
 		t.Errorf("%d became %d", before, after)
 	}
-	for _, sql := range []string{"UPDATE arrays SET id = id + 10", "UPDATE moods SET id = 7 - id"} {
-		if _, err := conn.Exec(t.Context(), sql); code(err) != "0A000" {
-			t.Errorf("%s: %v", sql, err)
-		}
+	if _, err := conn.Exec(t.Context(), "UPDATE arrays SET id = id + 10"); code(err) != "0A000" {
+		t.Error(err)
 	}
+	must(t, conn, "UPDATE moods SET id = 7 - id")
 	// A column that the gateway doesn't know of would be lost.
 	c.onShards("ALTER TABLE moods DROP m, ADD late int DEFAULT 5")
 	if _, err := conn.Exec(t.Context(), "UPDATE moods SET id = id + 10"); code(err) != "0A000" {
