@@ -16,7 +16,7 @@ var changesFlag = flag.Int("changes", 200, "how many statements that change rows
 // tables that others would change, for the most part.
 const mostChangesRefused = 0.35
 
-// TestChanges compares what random UPDATE, DELETE and MERGE answer and leave behind.
+// TestChanges compares what random UPDATE, DELETE, MERGE and INSERT answer and leave behind.
 func TestChanges(t *testing.T) {
 	p := newPair(t, max(*shardsFlag, 3))
 	p.random(t, *seedFlag, *changesFlag, fmt.Sprintf("TestChanges -shards %d -changes 1", max(*shardsFlag, 3)), drawChange)
@@ -45,13 +45,15 @@ func drawChange(t *rapid.T, tables []*table) *statement {
 	g.used[target.name] = true
 	own := &scope{relations: []*relation{r}}
 	st := &statement{inBlock: true, after: "TABLE " + target.name}
-	switch g.below(6) {
+	switch g.below(8) {
 	case 0, 1:
 		st.text = "UPDATE " + target.name + " AS target SET " + g.assignments(own) + g.others(" FROM ", own) + g.returning(own)
 	case 2, 3:
 		st.text = "DELETE FROM " + target.name + " AS target" + g.others(" USING ", own) + g.returning(own)
 	case 4:
 		st.text = "MERGE INTO " + target.name + " AS target USING " + g.source(own) + g.matched(own)
+	case 5, 6:
+		st.text = g.insert(own)
 	default:
 		st.text = g.upsert(byName)
 		st.after = "TABLE customers; TABLE items; TABLE notes"
