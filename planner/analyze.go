@@ -62,6 +62,7 @@ type analysis struct {
 	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
 	home         string // a function that has to run on the home shard, such as nextval
 	hold         bool   // a session-level advisory lock
+	inserts      bool   // the walk is in the RETURNING of an INSERT
 	held         bool   // the statement declares a cursor WITH HOLD
 	opaque       string // a function that may read distributed tables behind the planner's back
 	unknown      string // a function that the snapshot doesn't hold: it may be anything
@@ -440,6 +441,10 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 			a.oid = "a cast to " + unqualified(v.TypeName.Names)
 		}
 	case *pg.A_Expr:
+		if a.inserts && comparesXmax(v) {
+			a.textSpecific = true
+			return
+		}
 		a.operator(v.Name)
 		a.compareDate(v, lvl)
 	case *pg.ParamRef:

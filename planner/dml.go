@@ -199,7 +199,9 @@ func (a *analysis) insert(n *pg.Node) Node {
 	sel := ins.SelectStmt.GetSelectStmt()
 	values := sel != nil && len(sel.ValuesLists) > 0 && len(sel.SortClause) == 0 && sel.LimitCount == nil && sel.LimitOffset == nil && sel.WithClause == nil
 	a.onConflict(ins.OnConflictClause, e, lvl)
+	a.inserts = true
 	a.exprs(ins.ReturningList, lvl, nil)
+	a.inserts = false
 	tail := a.tailOf(ins, e)
 	if sel != nil {
 		a.query(sel, &level{ctes: lvl.ctes, rows: true}, nil)

@@ -88,6 +88,17 @@ func (a *analysis) aggregateLevel(f *pg.FuncCall, lvl *level) {
 // systemColumns mean something else on each shard.
 var systemColumns = set("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
 
+// comparesXmax says whether an expression is xmax = 0 or xmax <> 0, which in the RETURNING of
+// an INSERT tells a new row from one that ON CONFLICT has updated, on any shard.
+func comparesXmax(e *pg.A_Expr) bool {
+	if e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" && str(e.Name[0]) != "<>" {
+		return false
+	}
+	zero := e.Rexpr.GetAConst()
+	return unqualified(e.Lexpr.GetColumnRef().GetFields()) == "xmax" &&
+		(zero.GetIval() != nil && zero.GetIval().Ival == 0 || zero.GetSval().GetSval() == "0")
+}
+
 func (a *analysis) systemColumn(c *pg.ColumnRef) {
 	if name := unqualified(c.Fields); systemColumns[name] {
 		a.shardOwn = "the system column " + name
