@@ -214,16 +214,17 @@ func (a *analysis) insert(n *pg.Node) Node {
 	switch {
 	case t == nil || t.Distribution == Local:
 		if len(a.leaves) > 0 {
-			if values || tail.reads || sel == nil {
+			local := a.env.find(ins.Relation.Schemaname, ins.Relation.Relname)
+			if tail.reads || sel == nil || values && (local == nil || !a.tabular(ins, local)) {
 				refuse(a.spanningLocal(ins.Relation.Relname))
 			}
-			return a.insertElsewhere(ins, a.env.find(ins.Relation.Schemaname, ins.Relation.Relname), tail)
+			return a.insertElsewhere(ins, local, tail)
 		}
 		a.homeOnly()
 		return &Route{Place: Home}
 	case ins.Override == pg.OverridingKind_OVERRIDING_USER_VALUE:
 		refuse(unsupported("OVERRIDING USER VALUE for a distributed table is not supported: each shard would count for itself", "Leave it out."))
-	case t.Distribution == Reference && !values && sel != nil:
+	case t.Distribution == Reference && sel != nil && (!values || a.computedOnce() && a.tabular(ins, t)):
 		return a.insertReference(ins, t, tail)
 	case t.Distribution == Reference:
 		a.oneTime(n, t)

@@ -26,6 +26,12 @@ func (a *analysis) insertValues(ins *pg.InsertStmt, t *Table, tail insertTail, w
 	return node
 }
 
+// computedOnce says whether rows for a reference table have to be computed once for all of its
+// copies, and not by each shard for its own.
+func (a *analysis) computedOnce() bool {
+	return len(a.leaves) > 0 || len(a.locals) > 0 || a.volatile || a.home != ""
+}
+
 // tabular says whether each column of the rows of a VALUES list is stored alike, be the
 // rows those of a query or not.
 func (a *analysis) tabular(ins *pg.InsertStmt, t *Table) bool {
