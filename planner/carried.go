@@ -28,6 +28,3 @@ func (c Carried) Receive(name string) string {
 	}
 	return "CAST(" + name + " AS " + c.Type + ")"
 }
-
-// travels says whether a column's values can travel in arrays, and how.
-func (c *Column) travels() bool { return c.Scalar || c.Carried.Type != "" }
