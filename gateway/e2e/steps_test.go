@@ -10,8 +10,8 @@ func TestSteps(t *testing.T) {
 	c := newCluster(t, 3, "tables:\n  - {name: t, key: id}\n  - {name: u, key: word}\n")
 	c.serve()
 	conn := c.connect("postgres")
-	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, tags text[])", "CREATE TABLE u (word text PRIMARY KEY, n int)", "CREATE TABLE l (n int)",
-		"INSERT INTO t VALUES (1, '{a}'), (2, '{b}'), (3, '{c}'), (4, NULL)", "INSERT INTO u VALUES ('a', 1), ('b', 2), ('c', 3)")
+	must(t, conn, "CREATE TABLE t (id int PRIMARY KEY, tags float8[])", "CREATE TABLE u (word text PRIMARY KEY, n int)", "CREATE TABLE l (n int)",
+		"INSERT INTO t VALUES (1, '{1}'), (2, '{2}'), (3, '{3}'), (4, NULL)", "INSERT INTO u VALUES ('a', 1), ('b', 2), ('c', 3)")
 	for sql, want := range map[string]string{
 		"WITH d AS (DELETE FROM t RETURNING tags) INSERT INTO u SELECT tags[1] || 'x', 1 FROM d":                                       "0A000",
 		"WITH d AS (DELETE FROM t RETURNING id), x AS (INSERT INTO l SELECT id FROM d) INSERT INTO u SELECT 'a', id FROM d":            "23505",
