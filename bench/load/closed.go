@@ -24,6 +24,7 @@ type Options struct {
 	URL     string
 	Beside  []string // URLs to which each client connects as well, for RunEverywhere
 	Clients int
+	Session []string     // statements run first on each connection
 	Prepare []*Statement // made on each connection
 	Script  func(client int) Script
 	Seed    uint64 // of the clients' random numbers
@@ -92,6 +93,11 @@ func (cs *Clients) dial(ctx context.Context, c *client) error {
 		err = conn.SetDeadline(deadline)
 	}
 	for _, each := range conn.everywhere() {
+		for _, sql := range cs.options.Session {
+			if err == nil {
+				err = each.Exec(sql, "")
+			}
+		}
 		if err == nil {
 			err = each.PrepareAll(cs.options.Prepare)
 		}
@@ -212,17 +218,42 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time, open *s
 		}
 		err := c.script.Transaction(c.conn, c.rnd)
 		now = time.Now()
+		if batch := c.conn.takeOutcomes(); len(batch) > 0 {
+			c.count(batch)
+			if err != nil {
+				c.conn.Close()
+				c.conn = nil
+			}
+			continue
+		}
 		if err == nil {
 			c.latency.Record(now.Sub(began))
 			c.done.Store(c.done.Load() + 1)
 			if r := &c.conn.rows; r.count > 0 {
 				c.rows += r.count
-				c.first.Record(r.first)
+				if r.first > 0 {
+					c.first.Record(r.first)
+				}
 			}
 			continue
 		}
 		c.fail(err)
 		now = time.Now() // nor is rolling back
+	}
+}
+
+// count takes the outcomes of a batch, which has left no transaction open.
+func (c *client) count(batch []Outcome) {
+	for _, o := range batch {
+		if o.Err == nil {
+			c.latency.Record(o.Took)
+			c.done.Store(c.done.Load() + 1)
+			continue
+		}
+		c.errors.add(o.Err)
+		if unknown(o.Err) {
+			c.unknown++
+		}
 	}
 }
 

@@ -35,6 +35,13 @@ type Conn struct {
 	digits []byte   // likewise
 	rows   rows
 	beside []*Conn // to other servers, for RunEverywhere; they live and end with this one
+
+	keep     bool    // the numbers of all rows
+	numbers  []int64 // them
+	one      [1]string
+	wants    []string // of Pipeline: the command tags of all statements
+	segments []segment
+	outcomes []Outcome
 }
 
 // Dial connects and logs in. ctx bounds that only.
@@ -109,15 +116,23 @@ func (c *Conn) exchange(want string) error {
 	if _, err := c.socket.Write(c.out); err != nil {
 		return err
 	}
-	return c.answer(want)
+	return c.answerOne(want)
+}
+
+// answerOne is answer for a text whose last statement has this command tag.
+func (c *Conn) answerOne(want string) error {
+	c.one[0] = want
+	return c.answer(c.one[:])
 }
 
 // answer reads up to ReadyForQuery. The error is the server's first one, or else about
-// the last command tag.
-func (c *Conn) answer(want string) error {
+// the command tags: wants has one for each statement, "" for any; a single one is for
+// the last of however many there are.
+func (c *Conn) answer(wants []string) error {
 	var failed error
+	seen := 0
+	want, got := wants[0], "" // of the last statement, or of the first that is wrong
 	matched := want == ""
-	got := ""
 	for {
 		typ, body, err := c.next()
 		if err != nil {
@@ -132,12 +147,22 @@ func (c *Conn) answer(want string) error {
 			if c.rows.on {
 				c.rows.seen()
 			}
-		case 'C':
-			if want != "" {
-				matched = len(body) == len(want)+1 && string(body[:len(want)]) == want
-				if !matched {
-					got = string(bytes.TrimRight(body, "\x00"))
+			if c.keep {
+				if err := c.keepNumbers(body); err != nil {
+					return err
 				}
+			}
+		case 'd':
+			c.rows.seen()
+		case 'C':
+			if len(wants) > 1 && seen > 0 && !matched {
+				continue // it is wrong already
+			}
+			want = wants[min(seen, len(wants)-1)]
+			seen++
+			matched = want == "" || len(body) == len(want)+1 && string(body[:len(want)]) == want
+			if !matched {
+				got = string(bytes.TrimRight(body, "\x00"))
 			}
 		case 'E':
 			if failed == nil {
@@ -151,12 +176,21 @@ func (c *Conn) answer(want string) error {
 			if failed == nil && !matched {
 				failed = &UnexpectedError{Want: want, Got: got}
 			}
+			if failed == nil && seen < len(wants) && len(wants) > 1 {
+				failed = &UnexpectedError{Want: wants[seen], Got: ""}
+			}
 			return failed
-		case 'G', 'W', 'H':
-			return errors.New("a COPY began, which is not spoken here")
+		case 'H':
+			if !c.rows.on {
+				return errCopy
+			}
+		case 'G', 'W':
+			return errCopy
 		}
 	}
 }
+
+var errCopy = errors.New("a COPY began, which is not asked for here")
 
 // next returns the next message. Only those that exchange looks at have a body; it is
 // valid until the next call.
@@ -173,7 +207,10 @@ func (c *Conn) next() (typ byte, body []byte, err error) {
 	}
 	total := 1 + length
 	switch typ {
-	case 'C', 'E', 'Z':
+	case 'C', 'E', 'Z', 'D':
+		if typ == 'D' && !c.keep {
+			break
+		}
 		if total > maxKeptBytes {
 			return 0, nil, fmt.Errorf("a message %q of %d octets", typ, length)
 		}
