@@ -7,13 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
@@ -45,9 +46,14 @@ func TestSmoke(t *testing.T) {
 }
 
 // And so do the others, in one protocol.
-func TestSmokeQueries(t *testing.T) {
+func TestSmokeOthers(t *testing.T) {
 	rest := slices.DeleteFunc(workload.Names(), func(name string) bool { return slices.Contains(workload.Default, name) })
 	smoke(t, "--workload="+strings.Join(rest, ","), "--protocol=prepared")
+}
+
+// Transactions are pipelined, and keys are drawn otherwise than uniformly.
+func TestSmokePipelined(t *testing.T) {
+	smoke(t, "--workload=select-by-key,transfer", "--protocol=pipelined", "--keys=hot-shard")
 }
 
 func smoke(t *testing.T, args ...string) {
@@ -78,13 +84,17 @@ func smoke(t *testing.T, args ...string) {
 		if got, want := len(c.Bounds), promises[c.Workload]; got != want {
 			t.Errorf("%s: %d bounds in place of %d: %v", c.cell, got, want, c.Bounds)
 		}
-		if _, err := os.Stat(filepath.Join(profiles, c.Workload+"-"+string(c.Protocol)+"-"+strconv.Itoa(c.Clients)+".pprof")); err != nil {
+		if _, err := os.Stat(filepath.Join(profiles, c.cell.fileName()+".pprof")); err != nil {
 			t.Error(err)
 		}
 	}
 	measured := 0
 	for _, c := range r.Cells {
-		measured += len(c.Targets)
+		for _, f := range c.Targets {
+			if !strings.HasSuffix(f.Target, readersOf) { // they have no line of their own
+				measured++
+			}
+		}
 	}
 	if n := strings.Count(lines.String(), ", round 1: "); n != measured {
 		t.Errorf("%d lines of progress:\n%s", n, &lines)
@@ -100,9 +110,9 @@ func smoke(t *testing.T, args ...string) {
 	}
 }
 
-// promises is how many bounds are documented of a workload.
+// promises is how many bounds of a workload can be seen in a short run.
 var promises = map[string]int{"select-by-key": 1, "aggregate": 1, "group-by": 1, "order-limit": 1,
-	"select-all": 2, "select-all-stalled": 2, "select-ordered": 1}
+	"select-all": 3, "select-all-stalled": 3, "select-ordered": 1, "in-list": 1, "transfer": 1, "copy-in": 3, "copy-out": 1}
 
 func checkFigures(t *testing.T, c *cellReport, f *figures) {
 	t.Helper()
@@ -117,9 +127,12 @@ func checkFigures(t *testing.T, c *cellReport, f *figures) {
 			last = now
 		}
 	}
+	if strings.HasSuffix(f.Target, readersOf) {
+		return // their CPU time is among that of the others
+	}
 	_, gateway := f.CPUMicros[target.Gateway]
-	if c.cell.workload.Streams && (f.FirstRowMicros.Median <= 0 || gateway != (f.RowMicros.Median > 0)) {
-		t.Errorf("%s: %s: %v until the first row, %v a row", c.cell, f.Target, f.FirstRowMicros, f.RowMicros)
+	if c.cell.workload.Streams && (f.RowsPerSecond.Median <= 0 || gateway != (f.RowMicros.Median > 0)) {
+		t.Errorf("%s: %s: %v rows a second, %v a row", c.cell, f.Target, f.RowsPerSecond, f.RowMicros)
 	}
 	if gateway != (f.PeakBytes != nil) || gateway != (f.IdleBytes != nil && *f.IdleBytes > 1<<20) || (f.Target == target.Shardgate) != (f.AllocatedObjects != nil) {
 		t.Errorf("%s: %s: idle %v, peak %v, allocated %v", c.cell, f.Target, f.IdleBytes, f.PeakBytes, f.AllocatedObjects)
@@ -286,6 +299,10 @@ func TestPlan(t *testing.T) {
 		"name=value":     {"--target=a"},
 		"--warmup":       {"--warmup=-1s"},
 		"there is no --": {"--server=a=b"},
+		"--pipeline":     {"--pipeline=0"},
+		"--hot-share":    {"--hot-share=1.5"},
+		"no distribut":   {"--keys=odd"},
+		"--readers":      {"--readers=0"},
 	} {
 		if _, err := newPlan(parse(t, args...)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", args, err)
@@ -296,8 +313,58 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	p, err = newPlan(parse(t, "--clients=1,8,32", "--seed=5"))
-	if err != nil || len(p.cells) != 12 || p.cells[1].String() != "select-by-key, simple, 8 clients" || p.cells[0].String() != "select-by-key, simple, 1 client" || p.Seed != 5 {
+	if err != nil || len(p.cells) != 12 || p.cells[0].readers != 0 || p.cells[1].String() != "select-by-key, simple, 8 clients" || p.cells[0].String() != "select-by-key, simple, 1 client" || p.Seed != 5 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// What a workload can't do otherwise is left out, and readers are varied.
+func TestCells(t *testing.T) {
+	for want, args := range map[string][]string{
+		"copy-in, simple, 1 client":   {"--workload=copy-in", "--protocol=prepared,extended", "--clients=8"},
+		"copy-out, simple, 3 clients": {"--workload=copy-out", "--protocol=simple,pipelined", "--clients=3"},
+		"transfer-readers, simple, 8 clients and 1 reader; transfer-readers, simple, 8 clients and 5 readers": {"--workload=transfer-readers", "--protocol=simple", "--readers=1,5"},
+	} {
+		p, err := newPlan(parse(t, args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cells []string
+		for _, c := range p.cells {
+			cells = append(cells, c.String())
+		}
+		if got := strings.Join(cells, "; "); got != want {
+			t.Errorf("%v: %s", args, got)
+		}
+	}
+}
+
+// A bound is compared with the figures of the number of clients and the target that it
+// names, and with no others.
+func TestBounds(t *testing.T) {
+	w := &workload.Workload{Name: "w", Bounds: []workload.Bound{
+		{Figure: workload.GatewayCPU, What: "thing", Clients: []int{8}, Limit: 25e3},
+		{Figure: workload.Median, What: "thing", Clients: []int{8}, Of: "other", Factor: 1.5, Limit: 1e6},
+		{Figure: workload.PerSecond, What: "thing", Clients: []int{8}, Of: "absent", Factor: 1, Least: true},
+		{Figure: workload.PerSecond, What: "thing", Clients: []int{8}, Of: "other", Factor: 1, Least: true},
+		{Figure: workload.GatewayCPU, What: "thing", Clients: []int{1}, Limit: 1},
+		{Figure: workload.GatewayCPU, What: "thing", Clients: []int{8}, Protocols: []load.Protocol{load.Prepared}, Limit: 1},
+	}}
+	spread := func(v float64) measure.Spread { return measure.SpreadOf([]float64{v}) }
+	of := func(name string, cpu, p50, rate float64) *figures {
+		return &figures{Target: name, Rounds: []*round{{}}, PerSecond: spread(rate),
+			CPUMicros: map[target.Role]measure.Spread{target.Gateway: spread(cpu)}, LatencyMicros: map[string]measure.Spread{"p50": spread(p50)}}
+	}
+	c := &cellReport{Clients: 8, Protocol: load.Simple, cell: cell{workload: w}, Targets: []*figures{of(target.Shardgate, 30, 2500, 70), of("other", 10, 1000, 60)}}
+	want := "the gateway's CPU for a thing at most 25.0 µs at 8 clients: 30.0 µs [30.0–30.0], OUTSIDE IT\n" +
+		"the median latency of a thing at most 1.5 times that of other plus 1ms, here 2.5 ms at 8 clients: 2.5 ms [2.5–2.5], within it\n" +
+		"throughput at least 1 times that of other, here 60 at 8 clients: 70 [70–70], within it"
+	var lines []string
+	for _, b := range c.bounds() {
+		lines = append(lines, b.String())
+	}
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("%s", got)
 	}
 }
 

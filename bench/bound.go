@@ -5,7 +5,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
 )
@@ -16,10 +18,13 @@ func (c *cellReport) streamed(w io.Writer) {
 		return
 	}
 	for _, f := range c.Targets {
-		if f.FirstRowMicros.Max == 0 {
+		if f.RowsPerSecond.Max == 0 {
 			continue
 		}
-		fmt.Fprintf(w, "  %s: first row after %s ms %s", f.Target, millis(f.FirstRowMicros.Median), bracket(f.FirstRowMicros, millis))
+		fmt.Fprintf(w, "  %s: %s rows/s", f.Target, rate(f.RowsPerSecond.Median))
+		if s := f.FirstRowMicros; s.Max > 0 {
+			fmt.Fprintf(w, "; first row after %s ms %s", millis(s.Median), bracket(s, millis))
+		}
 		if s := f.RowMicros; s.Max > 0 {
 			fmt.Fprintf(w, "; gateway %.3f µs a row %s", s.Median, bracket(s, threeDigits))
 		}
@@ -56,38 +61,55 @@ type bound struct {
 func (b bound) String() string {
 	verdict := "within it"
 	if !b.Within {
-		verdict = "ABOVE IT"
+		verdict = "OUTSIDE IT"
 	}
 	return b.Text + ", " + verdict + b.remark
 }
 
-// bounds compares Shardgate's figures with what is promised of them in this cell.
+// bounds compares Shardgate's figures with what is promised of them in this cell, but for
+// promises that need a target which was not measured.
 func (c *cellReport) bounds() (list []bound) {
-	w, f := c.cell.workload, c.of(target.Shardgate)
-	if f == nil || c.Clients != w.Clients || c.Rate > 0 {
+	mine := c.of(target.Shardgate)
+	if mine == nil || c.cell.readers > 0 || c.Rate > 0 {
 		return nil
 	}
-	add := func(of string, value, limit float64, format string, args ...any) *bound {
-		list = append(list, bound{Of: of, Limit: limit, Value: value, Within: value <= limit, Text: fmt.Sprintf(format, args...)})
-		return &list[len(list)-1]
-	}
-	at := plural(c.Clients, "client")
-	if s, measured := f.CPUMicros[target.Gateway]; measured && w.Bound > 0 {
-		limit := micros(w.Bound)
-		add(gatewayCPU, s.Median, limit, "a %s costs the gateway at most %g µs of CPU at %s: %.1f", w.Unit, limit, at, s.Median).remark = c.yardstick(s.Median)
-	}
-	if d := c.of(target.Direct); d != nil && len(d.Rounds) > 0 && len(f.Rounds) > 0 {
-		mine, direct := f.LatencyMicros["p50"], d.LatencyMicros["p50"]
-		limit := workload.DirectFactor*direct.Median + micros(workload.DirectExtra)
-		add("p50", mine.Median, limit, "the median is at most %g times direct plus %v at %s, here %s ms: %s %s, direct %s %s",
-			workload.DirectFactor, workload.DirectExtra, at, millis(limit),
-			millis(mine.Median), bracket(mine, millis), millis(direct.Median), bracket(direct, millis))
-	}
-	if s := f.RowMicros; s.Max > 0 && w.RowBound > 0 {
-		add(rowCPU, s.Median, micros(w.RowBound), "a row costs the gateway at most %g µs of CPU at %s: %.3f", micros(w.RowBound), at, s.Median)
-	}
-	if s := f.PeakBytes; s != nil && w.Streams {
-		add(peakMemory, s.Median, workload.MemoryBytes, "the gateway's memory is at most %s MiB above idle at %s: %s", mebibytes(workload.MemoryBytes), at, mebibytes(s.Median))
+	for _, b := range c.cell.workload.Bounds {
+		if !b.For(c.Clients, c.Protocol) {
+			continue
+		}
+		s, measured := mine.of(b.Figure)
+		limit := b.Limit / scaleOf(b.Figure)
+		text := shown(b.Figure, limit)
+		if b.Of != "" {
+			other := c.of(b.Of)
+			if other == nil {
+				continue
+			}
+			theirs, there := other.of(b.Figure)
+			if !there {
+				continue
+			}
+			limit += b.Factor * theirs.Median
+			text = fmt.Sprintf("%g times that of %s", b.Factor, b.Of)
+			if b.Limit > 0 {
+				text += fmt.Sprintf(" plus %v", time.Duration(b.Limit))
+			}
+			text += ", here " + shown(b.Figure, limit)
+		}
+		if !measured {
+			continue
+		}
+		word, kept := "at most", s.Median <= limit
+		if b.Least {
+			word, kept = "at least", s.Median >= limit
+		}
+		now := bound{Of: nameOf(b.Figure), Limit: limit, Value: s.Median, Within: kept,
+			Text: fmt.Sprintf("%s %s %s at %s: %s %s", describe(b), word, text, plural(c.Clients, "client"),
+				shown(b.Figure, s.Median), bracket(s, func(v float64) string { return plain(b.Figure, v) }))}
+		if b.Figure == workload.GatewayCPU && b.Of == "" {
+			now.remark = c.yardstick(s.Median)
+		}
+		list = append(list, now)
 	}
 	return list
 }
@@ -98,6 +120,98 @@ const (
 	rowCPU     = "gateway CPU a row"
 	peakMemory = "peak memory"
 )
+
+// of is one of the figures; false: it was not measured.
+func (f *figures) of(figure workload.Figure) (measure.Spread, bool) {
+	if f.Skipped != "" || len(f.Rounds) == 0 {
+		return measure.Spread{}, false
+	}
+	switch figure {
+	case workload.GatewayCPU:
+		s, ok := f.CPUMicros[target.Gateway]
+		return s, ok
+	case workload.RowCPU:
+		return f.RowMicros, f.RowMicros.Max > 0
+	case workload.Median:
+		return f.LatencyMicros["p50"], true
+	case workload.FirstRow:
+		return f.FirstRowMicros, f.FirstRowMicros.Max > 0
+	case workload.PerSecond:
+		return f.PerSecond, true
+	}
+	if f.PeakBytes == nil {
+		return measure.Spread{}, false
+	}
+	return *f.PeakBytes, true
+}
+
+// nameOf is how a figure is called in results.
+func nameOf(f workload.Figure) string {
+	switch f {
+	case workload.GatewayCPU:
+		return gatewayCPU
+	case workload.RowCPU:
+		return rowCPU
+	case workload.Median:
+		return "p50"
+	case workload.FirstRow:
+		return "first row"
+	case workload.PerSecond:
+		return "throughput"
+	}
+	return peakMemory
+}
+
+// scaleOf is the unit of a limit in that of the report's figure: nanoseconds become
+// microseconds.
+func scaleOf(f workload.Figure) float64 {
+	if f == workload.PerSecond || f == workload.Memory {
+		return 1
+	}
+	return float64(time.Microsecond)
+}
+
+// describe is what a bound is about, in words.
+func describe(b workload.Bound) string {
+	switch b.Figure {
+	case workload.GatewayCPU, workload.RowCPU:
+		return "the gateway's CPU for a " + b.What
+	case workload.Median:
+		return "the median latency of a " + b.What
+	case workload.FirstRow:
+		return "the time to the first row"
+	case workload.PerSecond:
+		return "throughput"
+	}
+	return "the gateway's memory above idle"
+}
+
+// shown writes a figure with its unit, and plain without.
+func shown(f workload.Figure, v float64) string {
+	switch f {
+	case workload.GatewayCPU, workload.RowCPU:
+		return plain(f, v) + " µs"
+	case workload.Median, workload.FirstRow:
+		return plain(f, v) + " ms"
+	case workload.PerSecond:
+		return plain(f, v)
+	}
+	return plain(f, v) + " MiB"
+}
+
+func plain(f workload.Figure, v float64) string {
+	switch f {
+	case workload.GatewayCPU:
+		return oneDigit(v)
+	case workload.RowCPU:
+		return threeDigits(v)
+	case workload.Median, workload.FirstRow:
+		return millis(v)
+	case workload.PerSecond:
+		return rate(v)
+	}
+	return mebibytes(v)
+}
 
 // of are the figures of a target; nil: it has none.
 func (c *cellReport) of(name string) *figures {
@@ -124,6 +238,7 @@ func (m *round) addRows() {
 func (f *figures) summarizeRows() {
 	above0 := func(v float64) (float64, bool) { return v, v > 0 }
 	f.FirstRowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.FirstRowMicros) })
+	f.RowsPerSecond = f.spread(func(m *round) (float64, bool) { return above0(float64(m.Rows) / m.ElapsedSeconds) })
 	f.RowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.RowMicros) })
 }
 

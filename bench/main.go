@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,7 +37,11 @@ type options struct {
 	Rounds   int           `default:"3" help:"Rounds. Medians are reported, with minimum and maximum."`
 	Warmup   time.Duration `default:"1s" help:"Before the first round of each target."`
 	Workload []string      `placeholder:"NAME,..." help:"What the clients do (default: select-by-key,pgbench; with --smoke, all): ${workloads}."`
-	Protocol []string      `default:"simple,prepared" placeholder:"NAME,..." help:"How statements are sent: simple, extended, prepared (default: ${default})."`
+	Protocol []string      `default:"simple,prepared" placeholder:"NAME,..." help:"How statements are sent: simple, extended, prepared, pipelined (default: ${default})."`
+	Pipeline int           `default:"10" help:"Transactions that a client sends in one write where they are pipelined."`
+	Keys     string        `default:"uniform" help:"How keys are distributed: uniform, zipf, hot (a share of the load is on one key), hot-shard (on one shard's keys)."`
+	HotShare float64       `default:"0.5" help:"Share of the load that is on the hot key or shard."`
+	Readers  []int         `placeholder:"N,..." help:"Numbers of readers in workloads that have them; each is measured (default: 1,8,32)."`
 	Scale    int           `default:"10" help:"Size of the data: 100,000 accounts each."`
 	Seed     uint64        `help:"Of the random numbers. Chosen, and reported, if it is not given."`
 
@@ -114,6 +119,7 @@ var vars = kong.Vars{"workloads": strings.Join(workload.Names(), ", "), "faults"
 type plan struct {
 	*options
 	cells   []cell
+	keys    workload.Keys
 	foreign []*target.Target
 }
 
@@ -123,12 +129,18 @@ type cell struct {
 	protocol load.Protocol
 	clients  int
 	rate     float64 // transactions a second; 0: a closed loop
+	readers  int
 }
 
-func (c cell) String() string { return cellName(c.workload.Name, c.protocol, c.clients, c.rate) }
+func (c cell) String() string {
+	return cellName(c.workload.Name, c.protocol, c.clients, c.readers, c.rate)
+}
 
-func cellName(name string, p load.Protocol, clients int, perSecond float64) string {
+func cellName(name string, p load.Protocol, clients, readers int, perSecond float64) string {
 	s := fmt.Sprintf("%s, %s, %s", name, p, plural(clients, "client"))
+	if readers > 0 {
+		s += " and " + plural(readers, "reader")
+	}
 	if perSecond > 0 {
 		s += ", " + rate(perSecond) + "/s asked for"
 	}
@@ -138,6 +150,9 @@ func cellName(name string, p load.Protocol, clients int, perSecond float64) stri
 // fileName names the files about the cell.
 func (c cell) fileName() string {
 	name := fmt.Sprintf("%s-%s-%d", c.workload.Name, c.protocol, c.clients)
+	if c.readers > 0 {
+		name += fmt.Sprintf("-%d", c.readers)
+	}
 	if c.rate > 0 {
 		name += fmt.Sprintf("-at-%g", c.rate)
 	}
@@ -156,6 +171,9 @@ func newPlan(o *options) (*plan, error) {
 	if o.Smoke {
 		o.Duration, o.Warmup, o.Rounds = min(o.Duration, 500*time.Millisecond), 100*time.Millisecond, 1
 		o.Scale, o.Unsafe = 1, true
+		if len(o.Readers) == 0 {
+			o.Readers = []int{1}
+		}
 		if len(o.Workload) == 0 {
 			o.Workload = workload.Names()
 		}
@@ -171,6 +189,8 @@ func newPlan(o *options) (*plan, error) {
 		text  string
 	}{
 		{o.Duration <= 0, "--duration must be above 0"},
+		{o.Pipeline < 1 || o.Pipeline > maxPipeline, fmt.Sprintf("--pipeline must be 1 to %d", maxPipeline)},
+		{o.HotShare < 0 || o.HotShare > 1, "--hot-share must be 0 to 1"},
 		{o.Warmup < 0, "--warmup must not be negative"},
 		{o.Rounds < 1, "--rounds must be at least 1"},
 		{o.Scale < 1 || o.Scale > 20_000, "--scale must be 1 to 20000"}, // account numbers are of the type int
@@ -188,6 +208,9 @@ func newPlan(o *options) (*plan, error) {
 	if p.foreign, err = target.Foreign(o.Target, o.Server, o.PID, o.Metrics); err != nil {
 		return nil, err
 	}
+	if p.keys, err = workload.ParseKeys(o.Keys); err != nil {
+		return nil, err
+	}
 	workloads, err := workload.ByName(o.Workload)
 	if err != nil {
 		return nil, err
@@ -196,24 +219,52 @@ func newPlan(o *options) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, rate := range o.Rate {
+		if rate < 0 {
+			return nil, errors.New("--rate must not be negative")
+		}
+		if rate > 0 && slices.Contains(protocols, load.Pipelined) {
+			return nil, errors.New("--rate schedules transactions one by one: leave pipelined out")
+		}
+	}
+	for _, n := range slices.Concat(o.Clients, o.Readers) {
+		if n < 1 {
+			return nil, errors.New("--clients and --readers must be at least 1")
+		}
+	}
 	for _, w := range workloads {
-		for _, proto := range protocols {
-			clients := o.Clients
-			if len(clients) == 0 {
-				clients = []int{w.Clients}
-			}
-			for _, n := range clients {
-				if n < 1 {
-					return nil, errors.New("--clients must be at least 1")
-				}
-				for _, rate := range o.Rate {
-					if rate < 0 {
-						return nil, errors.New("--rate must not be negative")
-					}
-					p.cells = append(p.cells, cell{w, proto, n, rate})
+		p.addCells(w, protocols)
+	}
+	return p, nil
+}
+
+// maxPipeline bounds what is written before an answer is read: the other end must be able
+// to write its answers meanwhile.
+const maxPipeline = 1000
+
+// addCells adds the combinations of a workload. Where it can't be run by any of the
+// protocols, it is run by one by which it can.
+func (p *plan) addCells(w *workload.Workload, protocols []load.Protocol) {
+	protocols, clients, readers := w.By(protocols), p.Clients, []int{0}
+	if len(clients) == 0 || w.Alone {
+		clients = []int{w.Clients}
+	}
+	if w.Readers != nil {
+		readers = p.Readers
+		if len(readers) == 0 {
+			readers = w.Readers.Numbers
+		}
+	}
+	for _, proto := range protocols {
+		for _, n := range clients {
+			for _, m := range readers {
+				for _, rate := range p.Rate {
+					p.cells = append(p.cells, cell{w, proto, n, rate, m})
 				}
 			}
 		}
 	}
-	return p, nil
 }
+
+// size is that of the data.
+func (p *plan) size() workload.Size { return workload.Size{Scale: p.Scale, Small: p.Smoke} }

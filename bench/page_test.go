@@ -45,7 +45,7 @@ func madeUp(t *testing.T) *report {
 				if rate > 0 && (clients != 8 || w.Name != "pgbench") {
 					continue
 				}
-				r.madeUpCell(cell{w, load.Simple, clients, rate}, rnd)
+				r.madeUpCell(cell{workload: w, protocol: load.Simple, clients: clients, rate: rate}, rnd)
 			}
 		}
 	}

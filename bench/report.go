@@ -34,9 +34,13 @@ type cellReport struct {
 	Protocol load.Protocol `json:"protocol"`
 	Clients  int           `json:"clients"`
 	Rate     float64       `json:"rate,omitzero"` // transactions a second that were scheduled; 0: a closed loop
-	Targets  []*figures    `json:"targets"`
-	Bounds   []bound       `json:"bounds,omitempty"`
-	cell     cell
+	Readers  int           `json:"readers,omitzero"`
+	// FsyncMicros is the time in which 8 KiB are written and reach the disk of the
+	// benchmark's own servers; nil: not measured.
+	FsyncMicros *measure.Spread `json:"fsync_micros,omitempty"`
+	Targets     []*figures      `json:"targets"`
+	Bounds      []bound         `json:"bounds,omitempty"`
+	cell        cell
 }
 
 // figures are those of one target in one cell.
@@ -64,6 +68,7 @@ type figures struct {
 	AllocatedObjects *measure.Spread `json:"allocated_objects,omitempty"`
 	// Of streamed answers: the time to the first row, and the gateway's CPU time for a row.
 	FirstRowMicros measure.Spread `json:"first_row_micros,omitzero"`
+	RowsPerSecond  measure.Spread `json:"rows_per_second,omitzero"`
 	RowMicros      measure.Spread `json:"row_micros,omitzero"`
 	// Errors are those of all rounds and of the warm-up.
 	Errors load.Errors `json:"errors"`
@@ -173,13 +178,13 @@ func newReport(o *options, targets []*target.Target, e *target.Embedded) *report
 }
 
 func (r *report) add(c cell) *cellReport {
-	cr := &cellReport{Workload: c.workload.Name, Protocol: c.protocol, Clients: c.clients, Rate: c.rate, cell: c}
+	cr := &cellReport{Workload: c.workload.Name, Protocol: c.protocol, Clients: c.clients, Rate: c.rate, Readers: c.readers, cell: c}
 	r.Cells = append(r.Cells, cr)
 	return cr
 }
 
 func (c *cellReport) String() string {
-	return cellName(c.Workload, c.Protocol, c.Clients, c.Rate)
+	return cellName(c.Workload, c.Protocol, c.Clients, c.Readers, c.Rate)
 }
 
 func (c *cellReport) add(t *target.Target) *figures {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/shardgate/shardgate/bench/load"
@@ -23,8 +24,11 @@ type runner struct {
 	targets  []*target.Target
 	stores   []*target.Store
 	report   *report
-	runs     int // of targets, done and to come
-	ran      int
+	placed   map[placedKey]*workload.Placement
+	// violating is held where clients that run add to the report's violations.
+	violating sync.Mutex
+	runs      int // of targets, done and to come
+	ran       int
 }
 
 // run measures what the options say. The report is of what was measured before an
@@ -34,7 +38,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{plan: plan, progress: p}
+	r := &runner{plan: plan, progress: p, placed: map[placedKey]*workload.Placement{}}
 	defer p.done()
 	if err := r.startTargets(ctx); err != nil {
 		return nil, err
@@ -69,7 +73,8 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 func (r *runner) startTargets(ctx context.Context) error {
 	if r.Embedded {
 		r.progress.event("starting %d shards, the gateway and one plain PostgreSQL", r.Shards)
-		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: r.mostClients()}
+		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: r.mostClients(),
+			Tables: string(workload.Rules())}
 		if r.Verbose {
 			to.Log = os.Stderr
 		}
@@ -102,7 +107,7 @@ func (r *runner) loadData(ctx context.Context) error {
 		loaded[data.Name()] = true
 		for _, s := range r.stores {
 			if !s.Own && !r.Reload {
-				there, err := data.Loaded(ctx, s, r.Scale)
+				there, err := data.Loaded(ctx, s, r.size())
 				if err != nil {
 					return fmt.Errorf("%s: %w", s.Name, err)
 				}
@@ -111,7 +116,7 @@ func (r *runner) loadData(ctx context.Context) error {
 				}
 			}
 			r.progress.event("loading %s, scale %d, into %s", data.Name(), r.Scale, s.Name)
-			if err := data.Load(ctx, s, r.Scale); err != nil {
+			if err := data.Load(ctx, s, r.size()); err != nil {
 				return fmt.Errorf("loading %s into %s: %w", data.Name(), s.Name, err)
 			}
 		}
@@ -129,7 +134,7 @@ func (r *runner) contending(c cell) []*target.Target {
 func (p *plan) mostClients() int {
 	most := 0
 	for _, c := range p.cells {
-		most = max(most, c.clients)
+		most = max(most, c.clients+c.readers)
 	}
 	return most
 }
@@ -139,7 +144,8 @@ type contender struct {
 	*target.Target
 	clients *load.Clients
 	figures *figures
-	idle    *int64 // the gateway's resident memory before any client came; nil: not watched
+	readers *readers // nil: there are none
+	idle    *int64   // the gateway's resident memory before any client came; nil: not watched
 }
 
 // cell measures all targets in turn and then checks the data.
@@ -153,12 +159,13 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	defer func() {
 		for _, t := range contenders {
 			t.clients.Close()
+			t.readers.close()
 		}
 	}()
 	tallies := map[*target.Store]workload.Tally{}
 	for _, t := range r.contending(c) {
 		f := result.add(t)
-		if c.protocol == load.Prepared && t.NoPrepared != "" {
+		if c.protocol.NeedsPrepare() && t.NoPrepared != "" {
 			f.Skipped = t.NoPrepared
 			r.ran += r.Rounds
 			continue
@@ -168,11 +175,22 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			return err
 		}
 		f.IdleBytes = idle
-		cs, err := load.Open(ctx, r.clientOptions(c, t))
+		o, err := r.clientOptions(ctx, c, t)
+		if err != nil {
+			return err
+		}
+		cs, err := load.Open(ctx, o)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
-		contenders = append(contenders, &contender{t, cs, f, idle})
+		now := &contender{Target: t, clients: cs, figures: f, idle: idle}
+		contenders = append(contenders, now)
+		if now.readers, err = r.openReaders(ctx, c, t, result); err != nil {
+			return fmt.Errorf("%s: %w", t.Name, err)
+		}
+	}
+	if result.FsyncMicros, err = r.fsyncTime(c); err != nil {
+		return err
 	}
 	measured := r.rounds(ctx, c, contenders, tallies)
 	if measured == nil {
@@ -189,18 +207,22 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	return errors.Join(measured, err)
 }
 
-func (r *runner) clientOptions(c cell, t *target.Target) load.Options {
-	o := load.Options{URL: t.URL, Clients: c.clients, Rate: c.rate, Seed: r.Seed,
-		Script: func(int) load.Script { return c.workload.Script(c.protocol, r.Scale) }}
+func (r *runner) clientOptions(ctx context.Context, c cell, t *target.Target) (load.Options, error) {
+	setup, err := r.setup(ctx, c, t)
+	if err != nil {
+		return load.Options{}, err
+	}
+	o := load.Options{URL: t.URL, Clients: c.clients, Rate: c.rate, Seed: r.Seed, Session: c.workload.Session,
+		Script: func(n int) load.Script { return c.workload.Script(setup(n)) }}
 	statements := c.workload.Statements
 	if t.Name == target.Direct {
 		o.Beside, statements = t.Beside, []*load.Statement{c.workload.Direct}
 		o.Script = func(int) load.Script { return c.workload.DirectScript(c.protocol) }
 	}
-	if c.protocol == load.Prepared {
+	if c.protocol.NeedsPrepare() {
 		o.Prepare = statements
 	}
-	return o
+	return o, nil
 }
 
 // rounds warms all targets up and measures them in turn, beginning with another one in
@@ -209,13 +231,14 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 	if r.Warmup > 0 {
 		for _, t := range contenders {
 			r.progress.begin(fmt.Sprintf("[%d/%d] %s: %s warms up", r.ran, r.runs, c, t.Name), r.Warmup, t.clients.Committed)
-			res, err := t.clients.Run(ctx, r.Warmup)
+			res, err := t.run(ctx, r.Warmup)
 			r.progress.end("")
 			if err != nil {
 				return err
 			}
 			tallies[t.Store] = tallies[t.Store].Add(res)
 			t.figures.warmedUp(res)
+			t.readers.warmedUp()
 		}
 	}
 	for round := range r.Rounds {
@@ -236,6 +259,7 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 				return ctx.Err()
 			}
 			t.figures.Rounds = append(t.figures.Rounds, m)
+			t.readers.add()
 		}
 	}
 	return nil
@@ -253,7 +277,7 @@ func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := t.clients.Run(ctx, r.Duration)
+	res, err := t.run(ctx, r.Duration)
 	if err != nil {
 		return nil, err
 	}
@@ -384,7 +408,7 @@ func (r *runner) profile(ctx context.Context, c cell, contenders []*contender, t
 			return fmt.Errorf("profiling the gateway: %w", err)
 		}
 		r.progress.begin(fmt.Sprintf("%s: profiling %s", c, t.Name), r.Duration, t.clients.Committed)
-		res, err := t.clients.Run(ctx, r.Duration)
+		res, err := t.run(ctx, r.Duration)
 		r.progress.end("")
 		if err := errors.Join(err, r.embedded.StopProfile(ctx)); err != nil {
 			return fmt.Errorf("profiling the gateway: %w", err)

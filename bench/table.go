@@ -102,10 +102,14 @@ func (c *cellReport) remarks(w io.Writer) {
 	c.schedule(w)
 	first := c.Targets[0]
 	for _, f := range c.Targets[1:] {
+		if strings.HasSuffix(f.Target, readersOf) {
+			continue
+		}
 		if ratio, ok := pairs(first, f); ok && c.Rate == 0 {
 			fmt.Fprintf(w, "  throughput of %s is %.2f %s that of %s\n", first.Target, ratio.Median, bracket(ratio, twoDigits), f.Target)
 		}
 	}
+	c.fsynced(w)
 	c.streamed(w)
 	c.memory(w)
 	for _, b := range c.Bounds {

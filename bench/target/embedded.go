@@ -37,6 +37,7 @@ type Options struct {
 	Relay     bool   `json:"relay"`
 	Clients   int    `json:"clients"` // at once, at most
 	Dir       string `json:"dir"`     // where to make a folder for the data; "": that for temporary files
+	Tables    string `json:"tables"`  // of the gateway's configuration, in YAML; "": those of `shardgate dev`
 	// Log takes what the gateway logs and what is being done; nil: nothing.
 	Log io.Writer `json:"-"`
 }
@@ -45,6 +46,7 @@ type Options struct {
 // processes. Its methods are for one goroutine.
 type Embedded struct {
 	Targets  []*Target
+	Dir      string            // where the data are
 	Versions map[string]string // of the programs
 	Settings map[string]string // of the PostgreSQL servers, those that differ from their defaults
 
@@ -59,6 +61,7 @@ type Embedded struct {
 type description struct {
 	Error    string            `json:"error,omitempty"`
 	Targets  []described       `json:"targets"`
+	Dir      string            `json:"dir"`
 	Versions map[string]string `json:"versions"`
 	Settings map[string]string `json:"settings"`
 }
@@ -147,7 +150,7 @@ func (e *Embedded) describe(line string) error {
 	if d.Error != "" {
 		return errors.New(d.Error)
 	}
-	e.Versions, e.Settings = d.Versions, d.Settings
+	e.Dir, e.Versions, e.Settings = d.Dir, d.Versions, d.Settings
 	stores := map[string]*Store{}
 	for _, dt := range d.Targets {
 		s := stores[dt.Store]

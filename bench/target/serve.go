@@ -131,7 +131,11 @@ type fleet struct {
 
 func (f *fleet) start(ctx context.Context) (*description, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg, err := configs.ParseWithoutShards("dev.yaml", configs.Dev())
+	tables := []byte(f.options.Tables)
+	if len(tables) == 0 {
+		tables = configs.Dev()
+	}
+	cfg, err := configs.ParseWithoutShards("the benchmark's tables", tables)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +208,7 @@ func (f *fleet) describe() *description {
 		parts = append(parts, serverPart(s))
 	}
 	plain := f.plain.URL(dev.User, dev.Database)
-	return &description{Targets: []described{
+	return &description{Dir: f.root, Targets: []described{
 		{Name: Shardgate, URL: f.cluster.URL() + "?sslmode=disable", Store: Shardgate, Servers: urls, Parts: parts, Metrics: f.metrics},
 		{Name: Postgres, URL: plain, Store: Postgres, Servers: []string{plain}, Parts: []Part{serverPart(f.plain)}},
 	}}

@@ -77,6 +77,14 @@ func refused(err error) bool { return hasCode(err, "0A000") }
 
 func undefinedTable(err error) bool { return hasCode(err, "42P01") }
 
+// servers are the URLs of those that hold the data, or the store's own if they are not known.
+func servers(s *target.Store) []string {
+	if len(s.Servers) == 0 {
+		return []string{s.URL}
+	}
+	return s.Servers
+}
+
 // settleTimeout is how long transactions may stay prepared after the last answer: those
 // whose client was told that the outcome is unknown are finished by recovery.
 const settleTimeout = 10 * time.Second
@@ -84,14 +92,10 @@ const settleTimeout = 10 * time.Second
 // preparedTransactions counts those that stay prepared on the servers, or through the
 // store's URL if they are not known.
 func preparedTransactions(ctx context.Context, s *target.Store) (int64, error) {
-	urls := s.Servers
-	if len(urls) == 0 {
-		urls = []string{s.URL}
-	}
 	deadline := time.Now().Add(settleTimeout)
 	for {
 		var total int64
-		for _, url := range urls {
+		for _, url := range servers(s) {
 			n, err := preparedAt(ctx, url)
 			if err != nil {
 				return 0, err

@@ -13,10 +13,8 @@ var pgbench = &Workload{
 	About:      "pgbench's transaction: three updates, a select and an insert, in a transaction over up to four shards",
 	Data:       accounts{},
 	Statements: []*load.Statement{begin, updateAccount, readAccount, updateTeller, updateBranch, insertHistory, end},
-	Script: func(p load.Protocol, scale int) load.Script {
-		return &pgbenchScript{protocol: p, scale: int64(scale)}
-	},
-	Clients: 8,
+	Script:     scripted(pgbenchTransaction),
+	Clients:    8,
 }
 
 var (
@@ -29,35 +27,20 @@ var (
 	end           = load.NewStatement("p6", "END;", "COMMIT")
 )
 
-type pgbenchScript struct {
-	protocol load.Protocol
-	scale    int64
-}
-
-// Transaction adds a random amount to an account, a teller, a branch and the history.
-func (s *pgbenchScript) Transaction(c *load.Conn, rnd *rand.Rand) error {
-	aid := 1 + rnd.Int64N(s.scale*accountsPerBranch)
-	bid := 1 + rnd.Int64N(s.scale)
-	tid := 1 + rnd.Int64N(s.scale*tellersPerBranch)
-	delta := rnd.Int64N(10001) - 5000
-	p := s.protocol
-	if err := c.Run(p, begin); err != nil {
-		return err
+// pgbenchTransaction adds a random amount to an account, a teller, a branch and the history.
+func pgbenchTransaction(s Setup) func(*load.Work, *rand.Rand) {
+	d, scale := s.drawer(accountsOf(s.Size)), int64(s.Size.Scale)
+	return func(w *load.Work, rnd *rand.Rand) {
+		aid := d.draw(rnd)
+		bid := 1 + rnd.Int64N(scale)
+		tid := 1 + rnd.Int64N(scale*tellersPerBranch)
+		delta := rnd.Int64N(10001) - 5000
+		w.Add(begin)
+		w.Add(updateAccount, delta, aid)
+		w.Add(readAccount, aid)
+		w.Add(updateTeller, delta, tid)
+		w.Add(updateBranch, delta, bid)
+		w.Add(insertHistory, tid, bid, aid, delta)
+		w.Add(end)
 	}
-	if err := c.Run(p, updateAccount, delta, aid); err != nil {
-		return err
-	}
-	if err := c.Run(p, readAccount, aid); err != nil {
-		return err
-	}
-	if err := c.Run(p, updateTeller, delta, tid); err != nil {
-		return err
-	}
-	if err := c.Run(p, updateBranch, delta, bid); err != nil {
-		return err
-	}
-	if err := c.Run(p, insertHistory, tid, bid, aid, delta); err != nil {
-		return err
-	}
-	return c.Run(p, end)
 }

@@ -62,12 +62,12 @@ var (
 
 	selectAll = query{
 		name: "select-all", about: "all accounts, of about 100 bytes each",
-		sql: "SELECT * FROM pgbench_accounts", rows: allAccounts, answer: allRows, rowBound: 250 * time.Nanosecond,
+		sql: "SELECT * FROM pgbench_accounts", rows: allAccounts, answer: allRows, bounds: []Bound{rowBound, firstBound, memoryBound},
 	}.workload()
 
 	selectAllStalled = query{
 		name: "select-all-stalled", about: "all accounts, for a client that stops reading for a while in the middle",
-		sql: "SELECT * FROM pgbench_accounts", rows: allAccounts, answer: allRows, rowBound: 250 * time.Nanosecond,
+		sql: "SELECT * FROM pgbench_accounts", rows: allAccounts, answer: allRows, bounds: []Bound{rowBound, firstBound, memoryBound},
 		pause: func(scale int64) time.Duration {
 			return min(3*time.Second, time.Duration(scale)*300*time.Millisecond)
 		},
@@ -75,7 +75,7 @@ var (
 
 	selectOrdered = query{
 		name: "select-ordered", about: "all accounts, by balance: sorted by the shards, and merged",
-		sql: "SELECT * FROM pgbench_accounts ORDER BY abalance, aid", rows: allAccounts, ordered: true,
+		sql: "SELECT * FROM pgbench_accounts ORDER BY abalance, aid", rows: allAccounts, ordered: true, bounds: []Bound{memoryBound},
 		answer: func(all []account, row func(...int64)) {
 			slices.SortFunc(all, func(a, b account) int {
 				return cmp.Or(cmp.Compare(a.abalance, b.abalance), cmp.Compare(a.aid, b.aid))
@@ -91,7 +91,7 @@ type query struct {
 	direct           string                  // what the gateway asks of each shard, but for names of columns; "": the answer is streamed
 	rows             func(scale int64) int64 // at least; tables of others may be larger
 	ordered          bool                    // the order of the rows is a part of the answer
-	rowBound         time.Duration
+	bounds           []Bound
 	pause            func(scale int64) time.Duration // in the middle of the answer; nil: none
 	// answer gives the rows that are right. All columns are numbers, but for the filler,
 	// which is blank and counts as 0.
@@ -116,16 +116,18 @@ func allRows(all []account, row func(...int64)) {
 }
 
 func (q query) workload() *Workload {
-	w := &Workload{Name: q.name, About: q.about, Data: accounts{}, Clients: 1, Streams: q.direct == "", RowBound: q.rowBound, Verify: q.verify}
+	w := &Workload{Name: q.name, About: q.about, Data: accounts{}, Clients: 1, Streams: q.direct == "", Bounds: q.bounds, Verify: q.verify,
+		Protocols: []load.Protocol{load.Simple, load.Extended, load.Prepared}}
 	s := load.NewStatement("q0", q.sql, "")
 	w.Statements = []*load.Statement{s}
 	if q.direct != "" {
 		w.Direct = load.NewStatement("q1", q.direct, "")
+		w.Bounds = append(w.Bounds, directBound)
 	}
-	w.Script = func(p load.Protocol, scale int) load.Script {
-		script := &queryScript{protocol: p, statement: s, rows: q.rows(int64(scale))}
+	w.Script = func(setup Setup) load.Script {
+		script := &queryScript{protocol: setup.Protocol, statement: s, rows: q.rows(int64(setup.Size.Scale))}
 		if q.pause != nil {
-			script.at, script.pause = script.rows/2, q.pause(int64(scale))
+			script.at, script.pause = script.rows/2, q.pause(int64(setup.Size.Scale))
 		}
 		return script
 	}
@@ -143,10 +145,7 @@ type queryScript struct {
 // Transaction runs the query.
 func (s *queryScript) Transaction(c *load.Conn, _ *rand.Rand) error {
 	n, err := c.Stream(s.protocol, s.statement, s.at, s.pause)
-	if err == nil && n < s.rows {
-		return &load.UnexpectedError{Want: fmt.Sprintf("%d rows", s.rows), Got: fmt.Sprintf("%d rows", n)}
-	}
-	return err
+	return atLeast(s.rows, n, err)
 }
 
 // DirectScript makes the script that runs Direct on all shards at once.
@@ -165,12 +164,13 @@ func (s *directScript) Transaction(c *load.Conn, _ *rand.Rand) error {
 // verify compares the query's answer with the one that is made here of the rows that
 // the servers hold.
 func (q query) verify(ctx context.Context, t *target.Target) error {
+	return q.compare(ctx, t, func(row func([][]byte) error) error { return each(ctx, t.URL, q.sql, row) })
+}
+
+// compare does that for the rows that ask gives.
+func (q query) compare(ctx context.Context, t *target.Target, ask func(row func([][]byte) error) error) error {
 	var all []account
-	urls := t.Store.Servers
-	if len(urls) == 0 {
-		urls = []string{t.Store.URL}
-	}
-	for _, url := range urls {
+	for _, url := range servers(t.Store) {
 		if err := each(ctx, url, "SELECT aid, bid, abalance FROM pgbench_accounts", func(values [][]byte) error {
 			n, err := numbersOf(values)
 			if err == nil {
@@ -183,7 +183,7 @@ func (q query) verify(ctx context.Context, t *target.Target) error {
 	}
 	var want, got digest
 	q.answer(all, want.add)
-	err := each(ctx, t.URL, q.sql, func(values [][]byte) error {
+	err := ask(func(values [][]byte) error {
 		n, err := numbersOf(values)
 		if err == nil {
 			got.add(n...)

@@ -41,9 +41,17 @@ func TestVerify(t *testing.T) {
 	store := &target.Store{Name: "store", URL: pgtest.Database(t, server), Own: true}
 	other := &target.Store{Name: "other", URL: pgtest.Database(t, server), Own: true}
 	for _, s := range []*target.Store{store, other} {
-		if err := (accounts{}).Load(t.Context(), s, 1); err != nil {
-			t.Fatal(err)
+		for _, d := range []Data{accounts{}, shop{}} {
+			if err := d.Load(t.Context(), s, Size{Scale: 1}); err != nil {
+				t.Fatal(err)
+			}
 		}
+	}
+	for _, sql := range []string{
+		"UPDATE bench_customers SET region = region + 1 WHERE id = 7",
+		"UPDATE bench_products SET weight = 0 WHERE id = (SELECT product FROM bench_orders WHERE customer = 3 AND number = 2)",
+	} {
+		exec(t, pgtest.Conn(t, other.URL), sql)
 	}
 	exec(t, pgtest.Conn(t, other.URL), "UPDATE pgbench_accounts SET abalance = abalance + 7000 WHERE aid = 77")
 	for _, w := range All {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/shardgate/shardgate/bench/load"
 	"github.com/shardgate/shardgate/bench/target"
@@ -27,39 +26,64 @@ type Workload struct {
 	Data  Data
 	// Statements are all that the script runs.
 	Statements []*load.Statement
-	// Clients is the number of clients that the bounds are for, and that is measured if
-	// no other is asked for.
+	// Session are statements that each connection begins with.
+	Session []string
+	// Clients is the number of clients that is measured if no other is asked for.
 	Clients int
-	// Script makes the script of one client, for data of a scale.
-	Script func(p load.Protocol, scale int) load.Script
-	// Bound is the most CPU time that a transaction may cost Shardgate's gateway; 0: none
-	// is promised.
-	Bound time.Duration
-	// Unit is what Bound is for, in words.
-	Unit string
-	// Direct is what the gateway asks of each shard. Asked of all of them at once without
-	// the gateway, it gives the time by which the gateway's is bounded: DirectFactor times
-	// that and DirectExtra. nil: there is no such bound.
+	// Alone says that it is only for so many clients, whatever is asked for.
+	Alone bool
+	// Protocols are those that it can be run by; nil: all.
+	Protocols []load.Protocol
+	// Script makes the script of one client.
+	Script func(Setup) load.Script
+	// Placed says that the script wants to know which server holds which key.
+	Placed bool
+	// Fsync says that the time of an fsync is to be measured as well, since commits wait
+	// for it.
+	Fsync bool
+	// Bounds are what is promised of Shardgate's figures.
+	Bounds []Bound
+	// Direct is what the gateway asks of each shard, to be asked of all of them at once
+	// without the gateway; nil: that is not measured.
 	Direct *load.Statement
-	// Streams says that the answers are large: the rows count, and the gateway's memory.
+	// Streams says that there are many rows in a transaction: they count, and the gateway's memory.
 	Streams bool
-	// RowBound is the most CPU time that a row may cost the gateway; 0: none is promised.
-	RowBound time.Duration
+	// Readers are clients that do something else meanwhile, and are measured as well; nil: none.
+	Readers *Readers
 	// Verify compares the answer through a target with what its servers hold; nil: the
 	// command tags say enough.
 	Verify func(ctx context.Context, t *target.Target) error
 }
 
-// The bounds of workloads that have Direct, and that of the gateway's memory above what
-// it holds when idle where answers are streamed.
-const (
-	DirectFactor = 1.1
-	DirectExtra  = 2 * time.Millisecond
-	MemoryBytes  = 64 << 20
-)
+// By are those of some protocols by which the workload can be run, or the first one by
+// which it can.
+func (w *Workload) By(protocols []load.Protocol) (list []load.Protocol) {
+	if w.Protocols == nil {
+		return protocols
+	}
+	for _, p := range protocols {
+		if slices.Contains(w.Protocols, p) {
+			list = append(list, p)
+		}
+	}
+	if len(list) == 0 {
+		list = w.Protocols[:1]
+	}
+	return list
+}
+
+// Readers are clients beside those of a workload.
+type Readers struct {
+	Numbers    []int // of them; each is measured if no other is asked for
+	Statements []*load.Statement
+	Script     func(Setup) load.Script
+}
 
 // All are the workloads, in the order in which they are run.
-var All = []*Workload{selectByKey, pgbench, aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered}
+var All = slices.Concat([]*Workload{
+	selectByKey, updateByKey, readWrite, insertRow, insertRows, inList, join, gatherJoin,
+	pgbench, transfer2, transfer3, transfer4}, transferReaders, []*Workload{
+	aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered, copyIn, copyOut})
 
 // Default are the names of those that are run if none is asked for.
 var Default = []string{selectByKey.Name, pgbench.Name}
@@ -89,14 +113,22 @@ func ByName(names []string) ([]*Workload, error) {
 	return list, nil
 }
 
-// Data is a set of tables that workloads share.
+// Size is that of the data.
+type Size struct {
+	Scale int
+	// Small cuts down what is large at any scale, to try the benchmark out.
+	Small bool
+}
+
+// Data is a set of tables that workloads share. How a gateway is to distribute them is in
+// tables.yaml.
 type Data interface {
 	Name() string
 	// Load makes the tables anew. What was in them is lost.
-	Load(ctx context.Context, s *target.Store, scale int) error
-	// Loaded says whether the tables are there and large enough for a scale. Tables that
-	// are there and too small are an error.
-	Loaded(ctx context.Context, s *target.Store, scale int) (bool, error)
+	Load(ctx context.Context, s *target.Store, size Size) error
+	// Loaded says whether the tables are there and large enough. Tables that are there and
+	// too small are an error.
+	Loaded(ctx context.Context, s *target.Store, size Size) (bool, error)
 	// State reads what the invariants are about. The error matches ErrUnchecked if the
 	// store can't tell.
 	State(ctx context.Context, s *target.Store) (State, error)

@@ -1,0 +1,161 @@
+package workload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/target"
+)
+
+// copyIn fills a table with the rows of pgbench_accounts, in the text format and before the
+// table has a key, as pgbench does. One client does: it empties the table before.
+var copyIn = &Workload{
+	Name:       "copy-in",
+	About:      "COPY of as many rows as pgbench_accounts has into an empty table",
+	Data:       copied{},
+	Statements: []*load.Statement{truncateCopied},
+	Script: func(s Setup) load.Script {
+		return &copyInScript{count: accountsOf(s.Size)}
+	},
+	Clients:   1,
+	Alone:     true,
+	Protocols: []load.Protocol{load.Simple},
+	Streams:   true,
+	Bounds: []Bound{
+		within(RowCPU, "row", 600*time.Nanosecond, 1),
+		times(PerSecond, "COPY", 1, target.Postgres, 1).atLeast(),
+		memoryBound,
+	},
+}
+
+var truncateCopied = load.NewStatement("c0", "TRUNCATE bench_copied", "TRUNCATE TABLE")
+
+const copiedColumns = "aid, bid, abalance, filler"
+
+type copyInScript struct{ count int64 }
+
+// Transaction empties the table and fills it.
+func (s *copyInScript) Transaction(c *load.Conn, _ *rand.Rand) error {
+	if err := c.Run(load.Simple, truncateCopied); err != nil {
+		return err
+	}
+	return c.CopyIn("COPY bench_copied ("+copiedColumns+") FROM STDIN", &rows{last: s.count, row: accountRow}, s.count)
+}
+
+// copied is the table that copyIn fills.
+type copied struct{}
+
+var copiedTables = []table{{name: "bench_copied", create: accountColumns}}
+
+// Name is that of the data.
+func (copied) Name() string { return "copied" }
+
+// Load makes the table, which is empty, through the store's URL.
+func (copied) Load(ctx context.Context, s *target.Store, size Size) error {
+	return loadTables(ctx, s, size, copiedTables)
+}
+
+// Loaded looks for the table.
+func (copied) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
+	return loadedTables(ctx, s, size, copiedTables)
+}
+
+// copiedState is the state of the table.
+type copiedState struct{ Rows, Keys, Balances, Prepared int64 }
+
+// State counts what the servers have.
+func (copied) State(ctx context.Context, s *target.Store) (State, error) {
+	n, err := total(ctx, s, "SELECT count(*), coalesce(sum(aid::bigint), 0), coalesce(sum(abalance), 0) FROM bench_copied")
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := preparedTransactions(ctx, s)
+	return &copiedState{Rows: n[0], Keys: n[1], Balances: n[2], Prepared: prepared}, err
+}
+
+// Check says whether the rows are those of a COPY that was committed: all of them, each once.
+func (s *copiedState) Check(later State, done map[string]Tally) (wrong []error) {
+	l, ok := later.(*copiedState)
+	if !ok {
+		return []error{errors.New("not a state of the same data")}
+	}
+	want := copiedState{Rows: l.Rows, Keys: l.Rows * (l.Rows + 1) / 2}
+	for n := int64(1); n <= l.Rows; n++ {
+		want.Balances += firstBalance(n)
+	}
+	got := *l
+	got.Prepared = 0
+	if got != want || l.Rows%accountsPerBranch != 0 {
+		wrong = append(wrong, fmt.Errorf("the table has %+v; so many rows would be %+v, and a COPY has a multiple of %d", got, want, accountsPerBranch))
+	}
+	return append(wrong, stillPrepared(l.Prepared)...)
+}
+
+// copyOut reads all accounts by COPY.
+var copyOut = &Workload{
+	Name:       "copy-out",
+	About:      "COPY pgbench_accounts TO STDOUT: every row goes through the gateway",
+	Data:       accounts{},
+	Statements: nil,
+	Script:     func(s Setup) load.Script { return &copyOutScript{rows: accountsOf(s.Size)} },
+	Clients:    1,
+	Protocols:  []load.Protocol{load.Simple},
+	Streams:    true,
+	Bounds:     []Bound{memoryBound},
+	Verify: func(ctx context.Context, t *target.Target) error {
+		q := query{sql: copyAccounts, answer: allRows}
+		return q.compare(ctx, t, func(row func([][]byte) error) error { return eachLine(ctx, t.URL, copyAccounts, row) })
+	},
+}
+
+const copyAccounts = "COPY pgbench_accounts TO STDOUT"
+
+type copyOutScript struct{ rows int64 }
+
+// Transaction reads all rows.
+func (s *copyOutScript) Transaction(c *load.Conn, _ *rand.Rand) error {
+	n, err := c.CopyOut(copyAccounts)
+	return atLeast(s.rows, n, err)
+}
+
+// atLeast is the error of an answer with too few rows.
+func atLeast(want, got int64, err error) error {
+	if err == nil && got < want {
+		return &load.UnexpectedError{Want: fmt.Sprintf("%d rows", want), Got: fmt.Sprintf("%d rows", got)}
+	}
+	return err
+}
+
+// eachLine runs a COPY to the client and gives its rows one by one.
+func eachLine(ctx context.Context, url, sql string, row func(values [][]byte) error) error {
+	conn, err := pgconn.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer (&database{conn}).close()
+	lines := &lineWriter{row: row}
+	if _, err := conn.CopyTo(ctx, lines, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}
+
+// lineWriter takes apart what is written to it, which is a row of COPY each time.
+type lineWriter struct{ row func([][]byte) error }
+
+// Write takes whole rows.
+func (w *lineWriter) Write(b []byte) (int, error) {
+	for text := range bytes.Lines(b) {
+		if err := w.row(bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\t"))); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}

@@ -1,0 +1,223 @@
+package workload
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/configs"
+	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
+)
+
+// The rules can be read, and there is one for each table that a workload makes.
+func TestRules(t *testing.T) {
+	cfg, err := configs.ParseWithoutShards("rules", Rules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bench_rows", "bench_orders", "lineitem", "nation"} {
+		if _, ok := cfg.Rule("", name); !ok {
+			t.Errorf("no rule for %s", name)
+		}
+	}
+	for _, list := range [][]table{accountTables, balanceTables, insertedTables, copiedTables, shopTables} {
+		for _, each := range list {
+			if _, ok := cfg.Rule("", each.name); !ok {
+				t.Errorf("no rule for %s", each.name)
+			}
+		}
+	}
+}
+
+// runs a workload for a moment with two clients, and returns what it has done.
+func run(t *testing.T, url string, w *Workload, p load.Protocol) Tally {
+	t.Helper()
+	o := load.Options{URL: url, Clients: 2, Seed: 1, Session: w.Session, Script: func(client int) load.Script {
+		return w.Script(Setup{Protocol: p, Batch: 3, Size: Size{Scale: 1, Small: true}, Keys: Zipf, Client: client,
+			Violation: func(err error) { t.Errorf("%s: %v", w.Name, err) }})
+	}}
+	if w.Alone {
+		o.Clients = w.Clients
+	}
+	if p.NeedsPrepare() {
+		o.Prepare = w.Statements
+	}
+	cs, err := load.Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("%s, %s: %v", w.Name, p, err)
+	}
+	defer cs.Close()
+	r, err := cs.Run(t.Context(), 20*time.Millisecond)
+	if err != nil || r.Errors.Total() > 0 || r.Committed == 0 {
+		t.Fatalf("%s, %s: %d committed, %v, %v", w.Name, p, r.Committed, r.Errors, err)
+	}
+	return Tally{}.Add(r)
+}
+
+// wrongs are statements that break the invariants of data, what takes them back, and what is said.
+var wrongs = map[string][]struct{ plant, undo, want string }{
+	"pgbench": {
+		{"UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 7", "UPDATE pgbench_accounts SET abalance = abalance - 1 WHERE aid = 7", "the sums differ"},
+	},
+	"balances": {
+		{"UPDATE bench_balances SET balance = balance - 1 WHERE id = 7", "UPDATE bench_balances SET balance = balance + 1 WHERE id = 7", "add up to"},
+		{"INSERT INTO bench_balances VALUES (-1, 1000)", "DELETE FROM bench_balances WHERE id = -1", "add up to"},
+	},
+	"rows": {
+		{"INSERT INTO bench_rows VALUES (-1, -1, 'a row')", "DELETE FROM bench_rows WHERE id = -1", "rows more"},
+		{"UPDATE bench_rows SET n = n + 1 WHERE id = (SELECT min(id) FROM bench_rows)", "UPDATE bench_rows SET n = n - 1 WHERE id = (SELECT min(id) FROM bench_rows)", "not as they were"},
+	},
+	"shop": {
+		{"UPDATE bench_orders SET cents = cents + 1 WHERE customer = 7 AND number = 1", "UPDATE bench_orders SET cents = cents - 1 WHERE customer = 7 AND number = 1", "have changed"},
+		{"INSERT INTO bench_products VALUES (-1, 1)", "DELETE FROM bench_products WHERE id = -1", "have changed"},
+	},
+	"copied": {
+		{"UPDATE bench_copied SET abalance = abalance + 1 WHERE aid = 7", "UPDATE bench_copied SET abalance = abalance - 1 WHERE aid = 7", "the table has"},
+		{"UPDATE bench_copied SET aid = 8 WHERE aid = 7 ", "UPDATE bench_copied SET aid = 7 WHERE ctid = (SELECT max(ctid) FROM bench_copied WHERE aid = 8)", "the table has"},
+		{"DELETE FROM bench_copied WHERE aid = 7", "", "the table has"},
+	},
+}
+
+// Each kind of data is made, is found to be there, and holds its invariants after each of
+// its workloads, by each protocol; and what is wrong is found.
+func TestData(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	store := &target.Store{Name: "store", URL: url, Servers: []string{url}, Own: true}
+	conn := pgtest.Conn(t, url)
+	ctx, size := t.Context(), Size{Scale: 1, Small: true}
+	ready := map[string]bool{}
+	for _, w := range All {
+		if w.Streams && w != copyIn && w != copyOut || w.Direct != nil {
+			continue // they have tests of their own
+		}
+		d := w.Data
+		if !ready[d.Name()] {
+			ready[d.Name()] = true
+			if there, err := d.Loaded(ctx, store, size); there || err != nil {
+				t.Fatalf("%s is there before it is loaded: %v", d.Name(), err)
+			}
+			if err := d.Load(ctx, store, size); err != nil {
+				t.Fatal(err)
+			}
+			if there, err := d.Loaded(ctx, store, size); !there || err != nil {
+				t.Fatalf("%s is not there: %v", d.Name(), err)
+			}
+		}
+		before, err := d.State(ctx, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := map[string]Tally{}
+		for _, p := range w.By(load.Protocols) {
+			n := run(t, url, w, p)
+			done[w.Name] = Tally{done[w.Name].Committed + n.Committed, 0}
+		}
+		after, err := d.State(ctx, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := before.Check(after, done); len(wrong) > 0 {
+			t.Errorf("%s: %v", w.Name, wrong)
+		}
+		if wrong := before.Check(&struct{ State }{}, done); len(wrong) == 0 {
+			t.Errorf("%s: another state is accepted", w.Name)
+		}
+	}
+	for _, w := range All {
+		for _, c := range wrongs[w.Data.Name()] {
+			before, err := w.Data.State(ctx, store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			exec(t, conn, c.plant)
+			after, err := w.Data.State(ctx, store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if wrong := before.Check(after, nil); len(wrong) == 0 || !strings.Contains(wrong[0].Error(), c.want) {
+				t.Errorf("%s: %s: %v", w.Data.Name(), c.plant, wrong)
+			}
+			if c.undo != "" {
+				exec(t, conn, c.undo)
+			}
+		}
+		delete(wrongs, w.Data.Name())
+	}
+	for name := range wrongs {
+		t.Errorf("no workload has the data %s", name)
+	}
+}
+
+// A reader that sees a wrong sum says so once.
+func TestReaderFindsWrongSum(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	store := &target.Store{Name: "store", URL: url, Own: true}
+	if err := (balances{}).Load(t.Context(), store, Size{Scale: 1}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := load.Dial(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var violations []string
+	atomic, shard := transferReaders[0], transferReaders[2]
+	setup := Setup{Protocol: load.Simple, Size: Size{Scale: 1}, Violation: func(err error) { violations = append(violations, err.Error()) }}
+	for i, sql := range []string{"", "UPDATE bench_balances SET balance = balance + 1 WHERE id = 5"} {
+		if sql != "" {
+			exec(t, pgtest.Conn(t, url), sql)
+		}
+		for _, w := range []*Workload{atomic, shard} {
+			script := w.Readers.Script(setup)
+			for range 2 {
+				if err := script.Transaction(conn, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if len(violations) != i {
+			t.Errorf("after %q: %q", sql, violations)
+		}
+	}
+}
+
+// A placement is what the servers hold.
+func TestPlacement(t *testing.T) {
+	server := pgtest.Server(t)
+	store := &target.Store{Name: "two", Servers: []string{pgtest.Database(t, server), pgtest.Database(t, server)}}
+	for i, url := range store.Servers {
+		conn := pgtest.Conn(t, url)
+		exec(t, conn, "CREATE TABLE bench_balances (id int)")
+		exec(t, conn, "INSERT INTO bench_balances SELECT n FROM generate_series(1, 1200) n WHERE n <> 9 AND (n % 3 = 0) = "+[]string{"true", "false"}[i])
+	}
+	p, err := PlacementOf(t.Context(), balances{}, store, Size{Scale: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[int64]int{1: 1, 3: 0, 999: 0, 1000: 1, 9: -1, 1001: -1} {
+		if got := p.of(key); got != want {
+			t.Errorf("key %d is on %d, not %d", key, got, want)
+		}
+	}
+	if n := len(p.keysOf(0, 30)); n != 9 {
+		t.Errorf("%d keys", n)
+	}
+	if p, err := PlacementOf(t.Context(), balances{}, &target.Store{Servers: store.Servers[:1]}, Size{Scale: 1}); p != nil || err != nil {
+		t.Errorf("one server: %v, %v", p, err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, keys := range AllKeys {
+		d := Setup{Keys: keys, HotShare: 0.9, Placement: p}.drawer(p.within(5000))
+		list := make([]int64, 3)
+		for range 300 {
+			d.different(rnd, list, p)
+			a, b, c := p.of(list[0]), p.of(list[1]), p.of(list[2])
+			if list[0] >= list[1] || list[1] >= list[2] || a == b && b == c {
+				t.Fatalf("%s: keys %v of shards %d, %d, %d", keys, list, a, b, c)
+			}
+		}
+	}
+}
