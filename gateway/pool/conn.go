@@ -149,6 +149,12 @@ func dial(ctx context.Context, s *Shard, cfg *pgconn.Config) (*Conn, error) {
 	if err != nil {
 		return nil, connectError(s, err)
 	}
+	// pgconn begins to read in the background when a write takes long, as it does on a busy
+	// machine: left alone, that would take the first answer away from us.
+	if err := pc.SyncConn(ctx); err != nil {
+		_ = pc.Close(ctx) // the error that counts is the first one
+		return nil, connectError(s, err)
+	}
 	h, err := pc.Hijack()
 	if err != nil {
 		return nil, connectError(s, err)

@@ -113,6 +113,39 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
+// A server to which writing is slow while the connection is made, as on a busy machine,
+// gives its first answers to us.
+func TestSlowConnecting(t *testing.T) {
+	_, p := newPool(t, func(_ *Options, cfg *pgconn.Config) {
+		cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			return &slowWrite{Conn: nc}, err
+		}
+	})
+	c := get(t, p)
+	defer c.Put()
+	late := time.AfterFunc(10*time.Second, func() { c.Close() })
+	defer late.Stop()
+	if res, err := c.Query("SELECT 17"); err != nil || res.Value(0) != "17" {
+		t.Errorf("%v, %v", res, err)
+	}
+}
+
+// slowWrite is late to say that the first write is done.
+type slowWrite struct {
+	net.Conn
+	written bool
+}
+
+func (s *slowWrite) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	if !s.written {
+		s.written = true
+		time.Sleep(100 * time.Millisecond) // the server has answered meanwhile
+	}
+	return n, err
+}
+
 // Whatever clients do with their connections, there are never more than allowed,
 // nobody gets one that another uses or has left in a transaction, and none is lost
 // from the account.
