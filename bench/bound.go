@@ -123,6 +123,9 @@ const (
 
 // of is one of the figures; false: it was not measured.
 func (f *figures) of(figure workload.Figure) (measure.Spread, bool) {
+	if f.Connections != nil {
+		return f.Connections.of(figure)
+	}
 	if f.Skipped != "" || len(f.Rounds) == 0 {
 		return measure.Spread{}, false
 	}
@@ -158,6 +161,12 @@ func nameOf(f workload.Figure) string {
 		return "first row"
 	case workload.PerSecond:
 		return "throughput"
+	case workload.Refused:
+		return "refused"
+	case workload.LoginCPU:
+		return "login CPU"
+	case workload.ClientMemory:
+		return "memory of an idle client"
 	}
 	return peakMemory
 }
@@ -165,7 +174,8 @@ func nameOf(f workload.Figure) string {
 // scaleOf is the unit of a limit in that of the report's figure: nanoseconds become
 // microseconds.
 func scaleOf(f workload.Figure) float64 {
-	if f == workload.PerSecond || f == workload.Memory {
+	switch f {
+	case workload.PerSecond, workload.Memory, workload.Refused, workload.ClientMemory:
 		return 1
 	}
 	return float64(time.Microsecond)
@@ -182,6 +192,12 @@ func describe(b workload.Bound) string {
 		return "the time to the first row"
 	case workload.PerSecond:
 		return "throughput"
+	case workload.Refused:
+		return "the number of clients that are refused"
+	case workload.LoginCPU:
+		return "the gateway's CPU until all are in"
+	case workload.ClientMemory:
+		return "the gateway's memory for an idle client"
 	}
 	return "the gateway's memory above idle"
 }
@@ -193,8 +209,12 @@ func shown(f workload.Figure, v float64) string {
 		return plain(f, v) + " µs"
 	case workload.Median, workload.FirstRow:
 		return plain(f, v) + " ms"
-	case workload.PerSecond:
+	case workload.PerSecond, workload.Refused:
 		return plain(f, v)
+	case workload.LoginCPU:
+		return plain(f, v) + " s"
+	case workload.ClientMemory:
+		return plain(f, v) + " KiB"
 	}
 	return plain(f, v) + " MiB"
 }
@@ -209,6 +229,12 @@ func plain(f workload.Figure, v float64) string {
 		return millis(v)
 	case workload.PerSecond:
 		return rate(v)
+	case workload.Refused:
+		return thousands(v)
+	case workload.LoginCPU:
+		return oneDigit(v / 1e6)
+	case workload.ClientMemory:
+		return kibibytes(v)
 	}
 	return mebibytes(v)
 }

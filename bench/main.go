@@ -242,12 +242,18 @@ func newPlan(o *options) (*plan, error) {
 // to write its answers meanwhile.
 const maxPipeline = 1000
 
+// smokeConnections is how many clients connect with --smoke, where thousands would.
+const smokeConnections = 100
+
 // addCells adds the combinations of a workload. Where it can't be run by any of the
 // protocols, it is run by one by which it can.
 func (p *plan) addCells(w *workload.Workload, protocols []load.Protocol) {
 	protocols, clients, readers := w.By(protocols), p.Clients, []int{0}
 	if len(clients) == 0 || w.Alone {
 		clients = []int{w.Clients}
+		if p.Smoke && w.Connecting != 0 {
+			clients = []int{smokeConnections}
+		}
 	}
 	if w.Readers != nil {
 		readers = p.Readers

@@ -143,7 +143,7 @@ func (p *page) environment() {
 // grouped are the cells by workload and protocol.
 func grouped(cells []*cellReport) (groups [][]*cellReport) {
 	for _, c := range cells {
-		if n := len(groups); n > 0 && groups[n-1][0].Workload == c.Workload && groups[n-1][0].Protocol == c.Protocol {
+		if n := len(groups); n > 0 && groups[n-1][0].Workload == c.Workload && groups[n-1][0].Protocol == c.Protocol && groups[n-1][0].Readers == c.Readers {
 			groups[n-1] = append(groups[n-1], c)
 		} else {
 			groups = append(groups, []*cellReport{c})
@@ -157,6 +157,9 @@ func grouped(cells []*cellReport) (groups [][]*cellReport) {
 func (p *page) section(cells []*cellReport) {
 	first := cells[0]
 	s := section{ID: first.Workload + "-" + string(first.Protocol), Workload: first.Workload, Protocol: first.Protocol}
+	if first.Readers > 0 {
+		s.ID += fmt.Sprintf("-%d", first.Readers)
+	}
 	if list, err := workload.ByName([]string{first.Workload}); err == nil {
 		s.About = list[0].About
 	}
@@ -188,6 +191,9 @@ func (p *page) section(cells []*cellReport) {
 // load is what varies between the cells of a section.
 func (c *cellReport) load() string {
 	s := plural(c.Clients, "client")
+	if c.Readers > 0 {
+		s += " and " + plural(c.Readers, "reader")
+	}
 	if c.Rate > 0 {
 		s += " at " + rate(c.Rate) + "/s"
 	}
@@ -197,7 +203,10 @@ func (c *cellReport) load() string {
 // legend is of those targets that a plot of these cells shows.
 func (p *page) legend(cells ...*cellReport) (list []legendItem) {
 	for _, l := range p.Legend {
-		if slices.ContainsFunc(cells, func(c *cellReport) bool { f := c.of(l.Name); return f != nil && len(f.Rounds) > 0 }) {
+		if slices.ContainsFunc(cells, func(c *cellReport) bool {
+			f := c.of(l.Name)
+			return f != nil && (len(f.Rounds) > 0 || f.Connections != nil)
+		}) {
 			list = append(list, l)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -66,7 +67,12 @@ type column struct {
 
 // seen are the columns of what clients see.
 func seen() []column {
-	list := []column{{"transactions/s", func(f *figures) tableValue { return spreadValue(&f.PerSecond, rate) }},
+	list := []column{{"transactions/s", func(f *figures) tableValue {
+		if f.Connections != nil {
+			return tableValue{}
+		}
+		return spreadValue(&f.PerSecond, rate)
+	}},
 		{"schedule reached", func(f *figures) tableValue { return spreadValue(f.Reached, percent) }}}
 	for _, p := range percentiles {
 		list = append(list, column{p.name + ", ms", func(f *figures) tableValue {
@@ -86,6 +92,12 @@ func seen() []column {
 				return tableValue{}
 			}
 			return spreadValue(&f.FirstRowMicros, millis)
+		}},
+		column{"all clients in after, s", func(f *figures) tableValue {
+			if f.Connections == nil {
+				return tableValue{}
+			}
+			return spreadValue(&f.Connections.Seconds, twoDigits)
 		}},
 		column{"failed", func(f *figures) tableValue { return tableValue{Text: thousands(float64(f.Errors.Total()))} }},
 	)
@@ -114,6 +126,18 @@ func costs() (list []column) {
 			}
 			return tableValue{Text: mebibytes(float64(*f.IdleBytes))}
 		}},
+		column{"until all clients are in: gateway CPU, s", func(f *figures) tableValue {
+			if f.Connections == nil {
+				return tableValue{}
+			}
+			return spreadValue(f.Connections.CPUSeconds, twoDigits)
+		}},
+		column{"memory of an idle client, KiB", func(f *figures) tableValue {
+			if f.Connections == nil {
+				return tableValue{}
+			}
+			return spreadValue(f.Connections.BytesEach, kibibytes)
+		}},
 		column{"peak above, MiB", func(f *figures) tableValue { return spreadValue(f.PeakBytes, mebibytes) }},
 		column{"allocated, bytes", func(f *figures) tableValue { return spreadValue(f.AllocatedBytes, thousands) }},
 		column{"allocations", func(f *figures) tableValue { return spreadValue(f.AllocatedObjects, oneDigit) }},
@@ -133,6 +157,12 @@ func spreadValue(s *measure.Spread, format func(float64) string) tableValue {
 
 // notes are what the text report has below a table, but for what the page's table has.
 func (c *cellReport) notes() (list []note) {
+	for _, f := range c.Targets {
+		if strings.HasSuffix(f.Target, readersOf) {
+			p50 := f.LatencyMicros["p50"]
+			list = append(list, note{"", fmt.Sprintf("%s: %s/s %s, median %s ms %s", f.Target, rate(f.PerSecond.Median), bracket(f.PerSecond, rate), millis(p50.Median), bracket(p50, millis))})
+		}
+	}
 	var b bytes.Buffer
 	c.remarks(&b)
 	for line := range strings.Lines(b.String()) {
@@ -140,11 +170,11 @@ func (c *cellReport) notes() (list []note) {
 		switch {
 		case strings.HasPrefix(line, "FAILED"):
 			list = append(list, note{"bad", line})
-		case strings.HasPrefix(line, "bound:") && strings.Contains(line, "ABOVE IT"):
+		case strings.HasPrefix(line, "bound:") && strings.Contains(line, "OUTSIDE IT"):
 			list = append(list, note{"bad", line})
 		case strings.HasPrefix(line, "bound:"):
 			list = append(list, note{"good", line})
-		case strings.HasPrefix(line, string(target.Gateway)+" of "), strings.Contains(line, ": first row after "):
+		case strings.HasPrefix(line, string(target.Gateway)+" of "), strings.Contains(line, " rows/s"):
 		default:
 			list = append(list, note{"", line})
 		}

@@ -70,6 +70,8 @@ type figures struct {
 	FirstRowMicros measure.Spread `json:"first_row_micros,omitzero"`
 	RowsPerSecond  measure.Spread `json:"rows_per_second,omitzero"`
 	RowMicros      measure.Spread `json:"row_micros,omitzero"`
+	// Connections are the figures where clients connect and do little else; nil: elsewhere.
+	Connections *connections `json:"connections,omitempty"`
 	// Errors are those of all rounds and of the warm-up.
 	Errors load.Errors `json:"errors"`
 	Rounds []*round    `json:"rounds"`

@@ -73,7 +73,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 func (r *runner) startTargets(ctx context.Context) error {
 	if r.Embedded {
 		r.progress.event("starting %d shards, the gateway and one plain PostgreSQL", r.Shards)
-		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: r.mostClients(),
+		to := target.Options{Shards: r.Shards, Unsafe: r.Unsafe, PgBouncer: r.WithPgbouncer, Relay: r.WithRelay, Clients: r.mostClients(), Connections: r.mostConnections(),
 			Tables: string(workload.Rules())}
 		if r.Verbose {
 			to.Log = os.Stderr
@@ -127,12 +127,25 @@ func (r *runner) loadData(ctx context.Context) error {
 // contending are the targets that a cell is about.
 func (r *runner) contending(c cell) []*target.Target {
 	return slices.DeleteFunc(slices.Clone(r.targets), func(t *target.Target) bool {
+		if c.workload.Connecting != 0 && t.Store.Own {
+			return t.Name != target.Shardgate // neither PostgreSQL nor what is before it is made for as many
+		}
 		return t.Name == target.Direct && c.workload.Direct == nil
 	})
 }
 
-func (p *plan) mostClients() int {
-	most := 0
+// mostClients is how many of them run statements at once, at most, and mostConnections how
+// many are connected.
+func (p *plan) mostClients() (most int) {
+	for _, c := range p.cells {
+		if c.workload.Connecting == 0 {
+			most = max(most, c.clients+c.readers)
+		}
+	}
+	return most
+}
+
+func (p *plan) mostConnections() (most int) {
 	for _, c := range p.cells {
 		most = max(most, c.clients+c.readers)
 	}
@@ -150,6 +163,9 @@ type contender struct {
 
 // cell measures all targets in turn and then checks the data.
 func (r *runner) cell(ctx context.Context, c cell) error {
+	if c.workload.Connecting != 0 {
+		return r.connectingCell(ctx, c)
+	}
 	before, err := r.states(ctx, c)
 	if err != nil {
 		return err

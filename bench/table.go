@@ -38,6 +38,10 @@ func (r *report) print(w io.Writer) {
 
 func (c *cellReport) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", c.cell)
+	if c.cell.workload.Connecting != 0 {
+		c.printConnections(w)
+		return
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\ttransactions/s\t\t")
 	for _, p := range percentiles {

@@ -50,6 +50,11 @@ func Dial(ctx context.Context, url string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	// pgconn reads in the background when a write took long, and has to stop that.
+	if err := pc.SyncConn(ctx); err != nil {
+		pc.Close(ctx)
+		return nil, err
+	}
 	h, err := pc.Hijack()
 	if err != nil {
 		pc.Close(ctx)

@@ -31,13 +31,15 @@ const Command = "embedded"
 
 // Options say what to start.
 type Options struct {
-	Shards    int    `json:"shards"`
-	Unsafe    bool   `json:"unsafe"` // fsync off
-	PgBouncer bool   `json:"pgbouncer"`
-	Relay     bool   `json:"relay"`
-	Clients   int    `json:"clients"` // at once, at most
-	Dir       string `json:"dir"`     // where to make a folder for the data; "": that for temporary files
-	Tables    string `json:"tables"`  // of the gateway's configuration, in YAML; "": those of `shardgate dev`
+	Shards    int  `json:"shards"`
+	Unsafe    bool `json:"unsafe"` // fsync off
+	PgBouncer bool `json:"pgbouncer"`
+	Relay     bool `json:"relay"`
+	Clients   int  `json:"clients"` // that run statements at once, at most
+	// Connections is how many clients are connected to Shardgate's gateway, at most.
+	Connections int    `json:"connections"`
+	Dir         string `json:"dir"`    // where to make a folder for the data; "": that for temporary files
+	Tables      string `json:"tables"` // of the gateway's configuration, in YAML; "": those of `shardgate dev`
 	// Log takes what the gateway logs and what is being done; nil: nothing.
 	Log io.Writer `json:"-"`
 }

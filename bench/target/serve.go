@@ -154,6 +154,7 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 		"max_prepared_transactions": "300",
 	}
 	cfg.Pool.Size = max(cfg.Pool.Size, f.options.Clients)
+	cfg.Limits.ClientConnections = max(cfg.Limits.ClientConnections, f.options.Connections+100)
 	var template *localpg.Template
 	if f.options.Unsafe {
 		template = localpg.NewTemplate(filepath.Join(f.root, "template"))

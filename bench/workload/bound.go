@@ -12,12 +12,15 @@ import (
 type Figure int
 
 const (
-	GatewayCPU Figure = iota // of the gateway for a transaction
-	RowCPU                   // of the gateway for a row
-	Median                   // latency
-	FirstRow                 // time to the first row
-	PerSecond                // transactions
-	Memory                   // of the gateway, above what it holds at rest, in bytes
+	GatewayCPU   Figure = iota // of the gateway for a transaction
+	RowCPU                     // of the gateway for a row
+	Median                     // latency
+	FirstRow                   // time to the first row
+	PerSecond                  // transactions
+	Memory                     // of the gateway, above what it holds at rest, in bytes
+	Refused                    // clients that were not let in
+	LoginCPU                   // of the gateway, until all clients are in
+	ClientMemory               // of the gateway for an idle client, in bytes
 )
 
 // Bound is what is promised of a figure of Shardgate's.

@@ -50,6 +50,9 @@ type Workload struct {
 	Streams bool
 	// Readers are clients that do something else meanwhile, and are measured as well; nil: none.
 	Readers *Readers
+	// Connecting says what is measured of clients that connect and do little else; 0: this is
+	// not such a workload, and it has a Script.
+	Connecting Connecting
 	// Verify compares the answer through a target with what its servers hold; nil: the
 	// command tags say enough.
 	Verify func(ctx context.Context, t *target.Target) error
@@ -83,7 +86,8 @@ type Readers struct {
 var All = slices.Concat([]*Workload{
 	selectByKey, updateByKey, readWrite, insertRow, insertRows, inList, join, gatherJoin,
 	pgbench, transfer2, transfer3, transfer4}, transferReaders, []*Workload{
-	aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered, copyIn, copyOut})
+	aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered, copyIn, copyOut,
+	connectStorm, idleClients})
 
 // Default are the names of those that are run if none is asked for.
 var Default = []string{selectByKey.Name, pgbench.Name}
