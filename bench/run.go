@@ -476,7 +476,7 @@ func (r *runner) verify(ctx context.Context, c cell, contenders []*contender) {
 		if t.Name == target.Direct {
 			continue // what it reads are parts of an answer
 		}
-		if err := c.workload.Verify(ctx, t.Target); err != nil {
+		if err := c.workload.Verify(ctx, t.Target, r.size()); err != nil {
 			r.report.violation(c, t.Name, err)
 			r.progress.event("%s: %s: INVARIANT FAILED: %v", c, t.Name, err)
 		}

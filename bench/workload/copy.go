@@ -109,7 +109,7 @@ var copyOut = &Workload{
 	Protocols:  []load.Protocol{load.Simple},
 	Streams:    true,
 	Bounds:     []Bound{memoryBound},
-	Verify: func(ctx context.Context, t *target.Target) error {
+	Verify: func(ctx context.Context, t *target.Target, _ Size) error {
 		q := query{sql: copyAccounts, answer: allRows}
 		return q.compare(ctx, t, func(row func([][]byte) error) error { return eachLine(ctx, t.URL, copyAccounts, row) })
 	},

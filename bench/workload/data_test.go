@@ -74,6 +74,9 @@ var wrongs = map[string][]struct{ plant, undo, want string }{
 		{"UPDATE bench_orders SET cents = cents + 1 WHERE customer = 7 AND number = 1", "UPDATE bench_orders SET cents = cents - 1 WHERE customer = 7 AND number = 1", "have changed"},
 		{"INSERT INTO bench_products VALUES (-1, 1)", "DELETE FROM bench_products WHERE id = -1", "have changed"},
 	},
+	"tpch": {
+		{"INSERT INTO region VALUES (9, 'nowhere', '')", "DELETE FROM region WHERE r_regionkey = 9", "have changed"},
+	},
 	"copied": {
 		{"UPDATE bench_copied SET abalance = abalance + 1 WHERE aid = 7", "UPDATE bench_copied SET abalance = abalance - 1 WHERE aid = 7", "the table has"},
 		{"UPDATE bench_copied SET aid = 8 WHERE aid = 7 ", "UPDATE bench_copied SET aid = 7 WHERE ctid = (SELECT max(ctid) FROM bench_copied WHERE aid = 8)", "the table has"},
@@ -148,6 +151,33 @@ func TestData(t *testing.T) {
 	}
 	for name := range wrongs {
 		t.Errorf("no workload has the data %s", name)
+	}
+}
+
+// Tables of which others are missing are not replaced: they may be somebody else's.
+func TestForeignTableOfSameName(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	exec(t, pgtest.Conn(t, url), "CREATE TABLE orders (id int)")
+	exec(t, pgtest.Conn(t, url), "CREATE TABLE bench_orders (id int)")
+	for _, d := range []Data{tpchData{}, shop{}} {
+		if _, err := d.Loaded(t.Context(), &target.Store{Name: "there", URL: url}, Size{Scale: 1}); err == nil || !strings.Contains(err.Error(), "--reload") {
+			t.Errorf("%s: %v", d.Name(), err)
+		}
+	}
+}
+
+// The answers of a second target are compared with the first one's.
+func TestTPCHAnswers(t *testing.T) {
+	server := pgtest.Server(t)
+	a := answers{first: map[string]firstAnswer{}}
+	for i, name := range []string{"first", "same", "other"} {
+		url := pgtest.Database(t, server)
+		conn := pgtest.Conn(t, url)
+		exec(t, conn, "CREATE TABLE lineitem AS SELECT 0.06 AS l_discount, 10 AS l_quantity, date '1994-05-05' AS l_shipdate, 100 + "+[]string{"0", "0", "1"}[i]+" AS l_extendedprice")
+		err := a.compare(t.Context(), &target.Target{Name: name, URL: url}, 6, 1)
+		if (err != nil) != (name == "other") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

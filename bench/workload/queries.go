@@ -163,7 +163,7 @@ func (s *directScript) Transaction(c *load.Conn, _ *rand.Rand) error {
 
 // verify compares the query's answer with the one that is made here of the rows that
 // the servers hold.
-func (q query) verify(ctx context.Context, t *target.Target) error {
+func (q query) verify(ctx context.Context, t *target.Target, _ Size) error {
 	return q.compare(ctx, t, func(row func([][]byte) error) error { return each(ctx, t.URL, q.sql, row) })
 }
 
@@ -216,7 +216,24 @@ func (d *digest) add(values ...int64) {
 	for _, v := range values {
 		text = append(strconv.AppendInt(text, v, 10), '\t')
 	}
-	h := maphash.Bytes(digestSeed, text)
+	d.addHash(maphash.Bytes(digestSeed, text))
+}
+
+// addText adds a row of any types.
+func (d *digest) addText(values [][]byte) {
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	for _, v := range values {
+		h.Write(v)
+		h.WriteByte(0)
+		if v == nil {
+			h.WriteByte(1)
+		}
+	}
+	d.addHash(h.Sum64())
+}
+
+func (d *digest) addHash(h uint64) {
 	d.rows++
 	d.set += h
 	d.list = d.list*1_000_003 + h

@@ -55,13 +55,13 @@ func TestVerify(t *testing.T) {
 	}
 	exec(t, pgtest.Conn(t, other.URL), "UPDATE pgbench_accounts SET abalance = abalance + 7000 WHERE aid = 77")
 	for _, w := range All {
-		if w.Verify == nil {
+		if w.Verify == nil || w.Data.Name() == "tpch" {
 			continue
 		}
-		if err := w.Verify(t.Context(), &target.Target{Name: "right", URL: store.URL, Store: store}); err != nil {
+		if err := w.Verify(t.Context(), &target.Target{Name: "right", URL: store.URL, Store: store}, Size{Scale: 1}); err != nil {
 			t.Errorf("%s: %v", w.Name, err)
 		}
-		if err := w.Verify(t.Context(), &target.Target{Name: "wrong", URL: other.URL, Store: store}); err == nil {
+		if err := w.Verify(t.Context(), &target.Target{Name: "wrong", URL: other.URL, Store: store}, Size{Scale: 1}); err == nil {
 			t.Errorf("%s: a wrong answer is taken for right", w.Name)
 		}
 	}

@@ -42,7 +42,7 @@ func joined(name, about, sql string, row func(customer, number int64) []int64) *
 			return func(w *load.Work, rnd *rand.Rand) { w.Add(s, d.draw(rnd)) }
 		}),
 		Clients: 8,
-		Verify: func(ctx context.Context, t *target.Target) error {
+		Verify: func(ctx context.Context, t *target.Target, _ Size) error {
 			for customer := int64(1); customer <= verifiedCustomers; customer++ {
 				if err := verifyJoin(ctx, t, s.With(customer), customer, row); err != nil {
 					return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/shardgate/shardgate/bench/target"
 )
@@ -56,13 +57,15 @@ func loadTables(ctx context.Context, s *target.Store, size Size, tables []table)
 	return tidy(ctx, s)
 }
 
-// loadedTables looks for the last row of each table.
+// loadedTables looks for the last row of each table. If some of the tables are there and
+// others are not, that is an error: they may be somebody else's.
 func loadedTables(ctx context.Context, s *target.Store, size Size, tables []table) (bool, error) {
 	db, err := connect(ctx, s.URL)
 	if err != nil {
 		return false, err
 	}
 	defer db.close()
+	var missing []string
 	for _, t := range tables {
 		sql := fmt.Sprintf("SELECT 1 FROM %s LIMIT 0", t.name)
 		if t.last != "" {
@@ -71,7 +74,7 @@ func loadedTables(ctx context.Context, s *target.Store, size Size, tables []tabl
 		got, err := db.numbers(ctx, sql)
 		switch {
 		case undefinedTable(err):
-			return false, nil
+			missing = append(missing, t.name)
 		case err != nil:
 			return false, err
 		case t.last != "" && len(got) == 0:
@@ -79,7 +82,10 @@ func loadedTables(ctx context.Context, s *target.Store, size Size, tables []tabl
 				s.Name, t.name, t.last, t.rows(size))
 		}
 	}
-	return true, nil
+	if n := len(missing); n > 0 && n < len(tables) {
+		return false, fmt.Errorf("%s: %s is not there, but others of the tables are: --reload replaces them all", s.Name, strings.Join(missing, ", "))
+	}
+	return len(missing) == 0, nil
 }
 
 // tidy leaves nothing for the servers to do in the middle of a measurement.

@@ -55,7 +55,7 @@ type Workload struct {
 	Connecting Connecting
 	// Verify compares the answer through a target with what its servers hold; nil: the
 	// command tags say enough.
-	Verify func(ctx context.Context, t *target.Target) error
+	Verify func(ctx context.Context, t *target.Target, size Size) error
 }
 
 // By are those of some protocols by which the workload can be run, or the first one by
@@ -87,7 +87,7 @@ var All = slices.Concat([]*Workload{
 	selectByKey, updateByKey, readWrite, insertRow, insertRows, inList, join, gatherJoin,
 	pgbench, transfer2, transfer3, transfer4}, transferReaders, []*Workload{
 	aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered, copyIn, copyOut,
-	connectStorm, idleClients})
+	tpchAll, connectStorm, idleClients})
 
 // Default are the names of those that are run if none is asked for.
 var Default = []string{selectByKey.Name, pgbench.Name}
@@ -100,18 +100,20 @@ func Names() (list []string) {
 	return list
 }
 
-// ByName returns the workloads of these names, in the order of All.
+// ByName returns the workloads of these names, in the order of All. It knows besides the
+// single queries of TPC-H, tpch-1 to tpch-22.
 func ByName(names []string) ([]*Workload, error) {
 	var list []*Workload
-	known := Names()
-	for _, w := range All {
+	known := map[string]bool{}
+	for _, w := range slices.Concat(All, tpchQueries) {
+		known[w.Name] = true
 		if slices.Contains(names, w.Name) {
 			list = append(list, w)
 		}
 	}
 	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("no workload %q; there are %s", name, strings.Join(known, ", "))
+		if !known[name] {
+			return nil, fmt.Errorf("no workload %q; there are %s", name, strings.Join(Names(), ", "))
 		}
 	}
 	return list, nil

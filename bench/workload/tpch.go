@@ -1,0 +1,193 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"github.com/shardgate/shardgate/bench/load"
+	"github.com/shardgate/shardgate/bench/target"
+	"github.com/shardgate/shardgate/bench/tpch"
+)
+
+// tpchAll runs the 22 queries of TPC-H, one after the other.
+var tpchAll = tpchWorkload("tpch", "the 22 queries of TPC-H, one after the other: all are one transaction here", numbersTo(tpch.QueryCount)...)
+
+// tpchQueries are each of them alone. They are run only if they are named.
+var tpchQueries = func() (list []*Workload) {
+	for _, n := range numbersTo(tpch.QueryCount) {
+		list = append(list, tpchWorkload(fmt.Sprintf("tpch-%d", n), fmt.Sprintf("query %d of TPC-H", n), n))
+	}
+	return list
+}()
+
+func numbersTo(n int) (list []int) {
+	for i := 1; i <= n; i++ {
+		list = append(list, i)
+	}
+	return list
+}
+
+func tpchWorkload(name, about string, queries ...int) *Workload {
+	return &Workload{
+		Name:  name,
+		About: about,
+		Data:  tpchData{},
+		Script: func(s Setup) load.Script {
+			script := &tpchScript{protocol: s.Protocol}
+			for _, n := range queries {
+				script.queries = append(script.queries, load.NewStatement("h0", tpch.Query(n, tpchScale(s.Size)), ""))
+			}
+			return script
+		},
+		Clients:   1,
+		Protocols: []load.Protocol{load.Simple, load.Extended},
+		Verify: func(ctx context.Context, t *target.Target, size Size) error {
+			for _, n := range queries {
+				if err := tpchAnswers.compare(ctx, t, n, tpchScale(size)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+type tpchScript struct {
+	protocol load.Protocol
+	queries  []*load.Statement
+}
+
+// Transaction runs the queries.
+func (s *tpchScript) Transaction(c *load.Conn, _ *rand.Rand) error {
+	for _, q := range s.queries {
+		if err := c.Run(s.protocol, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tpchAnswers are the rows of the first target that was asked, in any order. Those of the
+// others have to be the same.
+var tpchAnswers = answers{first: map[string]firstAnswer{}}
+
+type answers struct {
+	mu    sync.Mutex
+	first map[string]firstAnswer // by query
+}
+
+type firstAnswer struct {
+	digest digest
+	target string
+}
+
+func (a *answers) compare(ctx context.Context, t *target.Target, n int, scale float64) error {
+	sql := tpch.Query(n, scale)
+	var got digest
+	if err := each(ctx, t.URL, sql, func(values [][]byte) error {
+		got.addText(values)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("query %d: %w", n, err)
+	}
+	got.list = 0
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	first, known := a.first[sql]
+	if !known {
+		a.first[sql] = firstAnswer{got, t.Name}
+	} else if got != first.digest {
+		return fmt.Errorf("query %d: the %d rows are not the %d of %s", n, got.rows, first.digest.rows, first.target)
+	}
+	return nil
+}
+
+// tpchScale is the scale factor: a hundredth of --scale, 600,000 line items for its
+// default.
+func tpchScale(s Size) float64 {
+	if s.Small {
+		return 0.001
+	}
+	return float64(s.Scale) / 100
+}
+
+// tpchData are the tables of TPC-H.
+type tpchData struct{}
+
+// Name is that of the data.
+func (tpchData) Name() string { return "tpch" }
+
+// Load makes the tables through the store's URL.
+func (tpchData) Load(ctx context.Context, s *target.Store, size Size) error {
+	d, err := tpch.New(tpchScale(size), tpch.DefaultSeed)
+	if err != nil {
+		return err
+	}
+	db, err := connect(ctx, s.URL)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	for _, t := range tpch.Tables {
+		if err := db.exec(ctx, "DROP TABLE IF EXISTS "+t.Name); err != nil {
+			return err
+		}
+	}
+	return tpch.Load(ctx, s.URL, d)
+}
+
+// Loaded looks for the tables and counts the orders.
+func (tpchData) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
+	var tables []table
+	for _, t := range tpch.Tables {
+		tables = append(tables, table{name: t.Name})
+	}
+	there, err := loadedTables(ctx, s, size, tables)
+	if !there || err != nil {
+		return false, err
+	}
+	n, err := total(ctx, &target.Store{URL: s.URL}, "SELECT count(*) FROM orders")
+	if err != nil {
+		return false, err
+	}
+	if want := int64(tpchScale(size)*1_500_000 + 0.5); n[0] != want {
+		return false, fmt.Errorf("%s: there are %d orders, and --scale %d has %d: use another, or --reload to replace the tables", s.Name, n[0], size.Scale, want)
+	}
+	return true, nil
+}
+
+// tpchState is how many rows the servers have.
+type tpchState struct {
+	rows     []int64
+	prepared int64
+}
+
+// State counts what the servers have.
+func (tpchData) State(ctx context.Context, s *target.Store) (State, error) {
+	var queries []string
+	for _, t := range tpch.Tables {
+		queries = append(queries, "SELECT count(*) FROM "+t.Name)
+	}
+	n, err := total(ctx, s, queries...)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := preparedTransactions(ctx, s)
+	return &tpchState{n, prepared}, err
+}
+
+// Check says whether nothing has changed.
+func (s *tpchState) Check(later State, _ map[string]Tally) (wrong []error) {
+	l, ok := later.(*tpchState)
+	if !ok {
+		return []error{errors.New("not a state of the same data")}
+	}
+	if !slices.Equal(s.rows, l.rows) {
+		wrong = append(wrong, fmt.Errorf("tables that are only read have changed: %d rows before, %d now", s.rows, l.rows))
+	}
+	return append(wrong, stillPrepared(l.prepared)...)
+}
