@@ -23,7 +23,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("no rule for %s", name)
 		}
 	}
-	for _, list := range [][]table{accountTables, balanceTables, insertedTables, copiedTables, shopTables} {
+	for _, list := range [][]table{accountTables, balanceTables, insertedTables, copiedTables, shopTables, entrySizeOf(Size{}).tables()} {
 		for _, each := range list {
 			if _, ok := cfg.Rule("", each.name); !ok {
 				t.Errorf("no rule for %s", each.name)
@@ -73,6 +73,16 @@ var wrongs = map[string][]struct{ plant, undo, want string }{
 	"shop": {
 		{"UPDATE bench_orders SET cents = cents + 1 WHERE customer = 7 AND number = 1", "UPDATE bench_orders SET cents = cents - 1 WHERE customer = 7 AND number = 1", "have changed"},
 		{"INSERT INTO bench_products VALUES (-1, 1)", "DELETE FROM bench_products WHERE id = -1", "have changed"},
+	},
+	"order entry": {
+		{"UPDATE entry_warehouse SET ytd = ytd + 1 WHERE id = 2", "UPDATE entry_warehouse SET ytd = ytd - 1 WHERE id = 2", "condition 1:"},
+		{"UPDATE entry_district SET next_order = next_order + 1 WHERE warehouse = 2 AND id = 3", "UPDATE entry_district SET next_order = next_order - 1 WHERE warehouse = 2 AND id = 3", "condition 2:"},
+		{"INSERT INTO entry_new_order VALUES (2, 3, -5)", "DELETE FROM entry_new_order WHERE id = -5", "condition 3:"},
+		{"UPDATE entry_order SET lines = lines + 1 WHERE warehouse = 2 AND district = 3 AND id = 4", "UPDATE entry_order SET lines = lines - 1 WHERE warehouse = 2 AND district = 3 AND id = 4", "condition 4 and 6:"},
+		{"UPDATE entry_order SET carrier = NULL WHERE warehouse = 2 AND district = 3 AND id = 4", "UPDATE entry_order SET carrier = 1 WHERE warehouse = 2 AND district = 3 AND id = 4", "condition 5:"},
+		{"UPDATE entry_line SET delivered = NULL WHERE warehouse = 2 AND district = 3 AND order_id = 4 AND number = 1", "UPDATE entry_line SET delivered = now() WHERE warehouse = 2 AND district = 3 AND order_id = 4", "condition 7:"},
+		{"INSERT INTO entry_history VALUES (2, 3, 2, 3, 4, 1)", "DELETE FROM entry_history WHERE amount = 1", "condition 8:"},
+		{"UPDATE entry_customer SET balance = balance + 1 WHERE warehouse = 2 AND district = 3 AND id = 4", "UPDATE entry_customer SET balance = balance - 1 WHERE warehouse = 2 AND district = 3 AND id = 4", "condition 12:"},
 	},
 	"tpch": {
 		{"INSERT INTO region VALUES (9, 'nowhere', '')", "DELETE FROM region WHERE r_regionkey = 9", "have changed"},

@@ -87,7 +87,7 @@ var All = slices.Concat([]*Workload{
 	selectByKey, updateByKey, readWrite, insertRow, insertRows, inList, join, gatherJoin,
 	pgbench, transfer2, transfer3, transfer4}, transferReaders, []*Workload{
 	aggregate, groupBy, orderLimit, selectAll, selectAllStalled, selectOrdered, copyIn, copyOut,
-	tpchAll, connectStorm, idleClients})
+	orderEntry, orderEntryRemote, tpchAll, connectStorm, idleClients})
 
 // Default are the names of those that are run if none is asked for.
 var Default = []string{selectByKey.Name, pgbench.Name}
