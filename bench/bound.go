@@ -126,7 +126,7 @@ func (f *figures) of(figure workload.Figure) (measure.Spread, bool) {
 	if f.Connections != nil {
 		return f.Connections.of(figure)
 	}
-	if f.Skipped != "" || len(f.Rounds) == 0 {
+	if len(f.Rounds) == 0 {
 		return measure.Spread{}, false
 	}
 	switch figure {
@@ -185,9 +185,9 @@ func scaleOf(f workload.Figure) float64 {
 func describe(b workload.Bound) string {
 	switch b.Figure {
 	case workload.GatewayCPU, workload.RowCPU:
-		return "the gateway's CPU for a " + b.What
+		return "the gateway's CPU for " + b.What
 	case workload.Median:
-		return "the median latency of a " + b.What
+		return "the median latency of " + b.What
 	case workload.FirstRow:
 		return "the time to the first row"
 	case workload.PerSecond:

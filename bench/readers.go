@@ -37,6 +37,9 @@ func (r *runner) openReaders(ctx context.Context, c cell, t *target.Target, resu
 		Script: func(n int) load.Script { return w.Script(setup(n)) }}
 	if c.protocol.NeedsPrepare() {
 		o.Prepare = w.Statements
+		if t.PreparedURL != "" {
+			o.URL = t.PreparedURL
+		}
 	}
 	cs, err := load.Open(ctx, o)
 	if err != nil {

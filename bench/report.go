@@ -45,8 +45,8 @@ type cellReport struct {
 
 // figures are those of one target in one cell.
 type figures struct {
-	Target  string `json:"target"`
-	Skipped string `json:"skipped,omitempty"` // why it was not measured
+	Target string `json:"target"`
+	Note   string `json:"note,omitempty"` // on how it was measured
 	// PerSecond are the transactions committed in a second.
 	PerSecond measure.Spread `json:"per_second"`
 	// Reached is the share of an open loop's schedule that was sent before its end.

@@ -181,10 +181,8 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	tallies := map[*target.Store]workload.Tally{}
 	for _, t := range r.contending(c) {
 		f := result.add(t)
-		if c.protocol.NeedsPrepare() && t.NoPrepared != "" {
-			f.Skipped = t.NoPrepared
-			r.ran += r.Rounds
-			continue
+		if c.protocol.NeedsPrepare() {
+			f.Note = t.PreparedNote
 		}
 		idle, err := r.idleMemory(ctx, t)
 		if err != nil {
@@ -237,6 +235,9 @@ func (r *runner) clientOptions(ctx context.Context, c cell, t *target.Target) (l
 	}
 	if c.protocol.NeedsPrepare() {
 		o.Prepare = statements
+		if t.PreparedURL != "" {
+			o.URL = t.PreparedURL
+		}
 	}
 	return o, nil
 }

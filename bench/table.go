@@ -49,9 +49,6 @@ func (c *cellReport) print(w io.Writer) {
 	}
 	fmt.Fprint(t, "gateway µs\t\tservers µs\tclient µs\tfailed\t\n")
 	for _, f := range c.Targets {
-		if f.Skipped != "" {
-			continue
-		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t", f.Target, rate(f.PerSecond.Median), bracket(f.PerSecond, rate))
 		for _, p := range percentiles {
 			s := f.LatencyMicros[p.name]
@@ -96,8 +93,8 @@ func reaches(points int, percent float64) bool {
 // remarks are what is said below a table.
 func (c *cellReport) remarks(w io.Writer) {
 	for _, f := range c.Targets {
-		if f.Skipped != "" {
-			fmt.Fprintf(w, "  %s was not measured: %s\n", f.Target, f.Skipped)
+		if f.Note != "" {
+			fmt.Fprintf(w, "  %s: %s\n", f.Target, f.Note)
 		}
 		for _, line := range f.errorLines() {
 			fmt.Fprintf(w, "  FAILED %s\n", line)

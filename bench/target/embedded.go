@@ -69,13 +69,14 @@ type description struct {
 }
 
 type described struct {
-	Name       string   `json:"name"`
-	URL        string   `json:"url"`
-	Store      string   `json:"store"`
-	Servers    []string `json:"servers"`
-	Parts      []Part   `json:"parts"`
-	NoPrepared string   `json:"no_prepared"`
-	Metrics    string   `json:"metrics"`
+	Name         string   `json:"name"`
+	URL          string   `json:"url"`
+	Store        string   `json:"store"`
+	Servers      []string `json:"servers"`
+	Parts        []Part   `json:"parts"`
+	PreparedURL  string   `json:"prepared_url"`
+	PreparedNote string   `json:"prepared_note"`
+	Metrics      string   `json:"metrics"`
 }
 
 // Start runs the program again as another process, which is the gateway and starts the
@@ -161,7 +162,7 @@ func (e *Embedded) describe(line string) error {
 			stores[dt.Store] = s
 		}
 		e.Targets = append(e.Targets, &Target{Name: dt.Name, URL: dt.URL, Parts: dt.Parts, Store: s,
-			NoPrepared: dt.NoPrepared, Metrics: dt.Metrics, Profiled: dt.Name == Shardgate})
+			PreparedURL: dt.PreparedURL, PreparedNote: dt.PreparedNote, Metrics: dt.Metrics, Profiled: dt.Name == Shardgate})
 	}
 	return nil
 }

@@ -118,22 +118,23 @@ func (b *pgbouncer) configure(dir string, server *localpg.Server, clients int, o
 		return err
 	}
 	ini := fmt.Sprintf(`[databases]
-%s = host=%s port=%d dbname=%s
+%[1]s = host=%[2]s port=%[3]d dbname=%[1]s
+%[4]s = host=%[2]s port=%[3]d dbname=%[1]s pool_mode=session
 
 [pgbouncer]
-listen_addr = %s
-listen_port = %s
+listen_addr = %[5]s
+listen_port = %[6]s
 unix_socket_dir =
 auth_type = trust
-auth_file = %s
-logfile = %s
+auth_file = %[7]s
+logfile = %[8]s
 log_connections = 0
 log_disconnections = 0
 pool_mode = transaction
-default_pool_size = %d
-max_client_conn = %d
+default_pool_size = %[9]d
+max_client_conn = %[10]d
 ignore_startup_parameters = extra_float_digits
-`, dev.Database, server.Host(), server.Port(), dev.Database, host, port,
+`, dev.Database, server.Host(), server.Port(), bySession, host, port,
 		filepath.Join(dir, "users.txt"), filepath.Join(dir, "pgbouncer.log"), max(40, clients), clients+50)
 	if b.prepares() {
 		ini += "max_prepared_statements = 200\n"
@@ -182,16 +183,19 @@ func postgresUser() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-func (b *pgbouncer) url() string {
-	return "postgresql://" + dev.User + "@" + b.address + "/" + dev.Database + "?sslmode=disable"
+func (b *pgbouncer) url(database string) string {
+	return "postgresql://" + dev.User + "@" + b.address + "/" + database + "?sslmode=disable"
 }
+
+// bySession is the name by which the same database is pooled by session.
+const bySession = dev.Database + "_by_session"
 
 // await waits until a client can connect.
 func (b *pgbouncer) await(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		conn, err := pgconn.Connect(ctx, b.url())
+		conn, err := pgconn.Connect(ctx, b.url(dev.Database))
 		if err == nil {
 			return conn.Close(ctx)
 		}
@@ -220,10 +224,11 @@ func (b *pgbouncer) stop() {
 // describe is the target that goes through it to the plain PostgreSQL.
 func (b *pgbouncer) describe(plain described) described {
 	d := plain
-	d.Name, d.URL = PgBouncer, b.url()
+	d.Name, d.URL = PgBouncer, b.url(dev.Database)
 	d.Parts = append([]Part{{Role: Gateway, Name: PgBouncer, CPU: measure.CPU{PID: b.cmd.Process.Pid}}}, plain.Parts...)
 	if !b.prepares() {
-		d.NoPrepared = "PgBouncer " + b.version + " loses prepared statements between transactions; 1.21 is the first that keeps them"
+		d.PreparedURL = b.url(bySession)
+		d.PreparedNote = "PgBouncer " + b.version + " loses prepared statements between transactions, as all versions before 1.21 do: here it pools by session"
 	}
 	return d
 }

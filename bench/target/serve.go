@@ -148,9 +148,9 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 			return nil, err
 		}
 	}
-	// Every client may hold a connection to a server.
+	// Every client may hold a connection to a server, and another one through PgBouncer's other pool.
 	settings := map[string]string{
-		"max_connections":           strconv.Itoa(max(300, f.options.Clients+50)),
+		"max_connections":           strconv.Itoa(max(300, 2*f.options.Clients+50)),
 		"max_prepared_transactions": "300",
 	}
 	cfg.Pool.Size = max(cfg.Pool.Size, f.options.Clients)

@@ -54,8 +54,10 @@ type Target struct {
 	Beside []string `json:"-"`
 	Parts  []Part   `json:"parts"`
 	Store  *Store   `json:"store"`
-	// NoPrepared says why prepared statements can't be used through it; "" if they can.
-	NoPrepared string `json:"no_prepared,omitempty"`
+	// PreparedURL is where statements are prepared, if that is another address, and
+	// PreparedNote says why.
+	PreparedURL  string `json:"-"`
+	PreparedNote string `json:"prepared_note,omitempty"`
 	// Metrics is the URL of its gateway's metrics; "": not known.
 	Metrics string `json:"-"`
 	// Profiled says that a CPU profile of its gateway can be written.

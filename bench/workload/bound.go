@@ -74,8 +74,8 @@ const MemoryBytes = 64 << 20
 
 var (
 	memoryBound = Bound{Figure: Memory, Clients: []int{1}, Limit: MemoryBytes}
-	rowBound    = within(RowCPU, "row", 250*time.Nanosecond, 1)
+	rowBound    = within(RowCPU, "a row", 250*time.Nanosecond, 1)
 	firstBound  = within(FirstRow, "first row", 10*time.Millisecond, 1)
 	// What is asked of all shards takes little more than without the gateway.
-	directBound = times(Median, "query", 1.1, target.Direct, 1).plus(2 * time.Millisecond)
+	directBound = times(Median, "a query", 1.1, target.Direct, 1).plus(2 * time.Millisecond)
 )
