@@ -62,7 +62,7 @@ func smoke(t *testing.T, args ...string) {
 	var lines bytes.Buffer
 	file := filepath.Join(t.TempDir(), "report.json")
 	dir := t.TempDir()
-	o := parse(t, append(args, "--smoke", "--report="+dir, "--json="+file, "--duration=120ms")...)
+	o := parse(t, append(args, "--smoke", "--report="+dir, "--json="+file, "--duration=120ms", "--warmup=20ms")...)
 	r, err := run(t.Context(), o, &progress{to: &lines})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &lines)

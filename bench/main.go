@@ -56,7 +56,7 @@ type options struct {
 	Server  []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
 	PID     []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
 	Metrics []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"The metrics of a --target's gateway, for what it allocates. Can be repeated."`
-	Reload  bool     `help:"Replace pgbench's tables in each --target, even if they fit."`
+	Reload  bool     `help:"Replace the benchmark's tables in each --target, even if they fit."`
 
 	Report  string `placeholder:"DIR" type:"path" help:"Write results.json there, as with --json, and index.html, a page with plots."`
 	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`
@@ -169,7 +169,7 @@ func plural(n int, what string) string {
 // newPlan checks the command line.
 func newPlan(o *options) (*plan, error) {
 	if o.Smoke {
-		o.Duration, o.Warmup, o.Rounds = min(o.Duration, 500*time.Millisecond), 100*time.Millisecond, 1
+		o.Duration, o.Warmup, o.Rounds = min(o.Duration, 500*time.Millisecond), min(o.Warmup, 100*time.Millisecond), 1
 		o.Scale, o.Unsafe = 1, true
 		if len(o.Readers) == 0 {
 			o.Readers = []int{1}

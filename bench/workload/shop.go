@@ -87,7 +87,12 @@ const (
 	products          = 1000 // that are ordered, at any scale
 )
 
-func customersOf(s Size) int64 { return customersPerScale * int64(s.Scale) }
+func customersOf(s Size) int64 {
+	if s.Small {
+		return customersPerScale / 10
+	}
+	return customersPerScale * int64(s.Scale)
+}
 
 func regionOf(customer int64) int64          { return customer % 7 }
 func centsOf(customer, number int64) int64   { return customer*31%9973 + number }
