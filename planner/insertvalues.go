@@ -36,6 +36,7 @@ func (a *analysis) computedOnce() bool {
 // rows those of a query or not.
 func (a *analysis) tabular(ins *pg.InsertStmt, t *Table) bool {
 	rows := ins.SelectStmt.GetSelectStmt().GetValuesLists()
+	a.textSpecific = a.textSpecific || len(rows) > 1 // an integer's type is a matter of its size
 	names := insertColumns(ins, t)
 	width := len(rows[0].GetList().GetItems())
 	if width > len(names) {
