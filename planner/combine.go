@@ -263,7 +263,7 @@ func (c *combiner) compose() bool {
 		if !ok {
 			return false
 		}
-		from = append(append(append(from, Piece{Own: ", "}), text...), Piece{Own: " "})
+		from = from.add(", ", text, " ")
 	}
 	for i, n := range c.rest {
 		r, _ := a.exprText(n)
@@ -271,7 +271,7 @@ func (c *combiner) compose() bool {
 		if !ok {
 			return false
 		}
-		from = append(append(append(from, Piece{Own: choose(i == 0, "WHERE (", "AND (")}), text...), Piece{Own: ") "})
+		from = from.add(choose(i == 0, "WHERE (", "AND ("), text, ") ")
 	}
 	r := byteRange{c.tokenStart(c.cl.from), c.tokenStart(end)}
 	g.edits = slices.DeleteFunc(g.edits, func(e edit) bool { return e.start >= r.start && e.end <= r.end })
@@ -703,28 +703,28 @@ func (c *combiner) query(s *source) (SQL, bool) {
 		s.exprs = []SQL{own("true")} // the rows count, and nothing of them
 	}
 	for i, e := range s.exprs {
-		q = append(append(append(q, Piece{Own: when(i > 0, ", ")}), e...), Piece{Own: " AS " + columnName(i)})
+		q = q.add(when(i > 0, ", "), e, " AS "+columnName(i))
 	}
 	for i, n := range s.items {
 		r, ok := c.itemText(n)
 		if !ok {
 			return nil, false
 		}
-		q = append(append(q, Piece{Own: choose(i == 0, " FROM ", ", ")}), a.span(r)...)
+		q = q.add(choose(i == 0, " FROM ", ", "), a.span(r), "")
 	}
 	for i, n := range s.conds {
 		r, _ := a.exprText(n)
-		q = append(append(append(q, Piece{Own: choose(i == 0, " WHERE (", " AND (")}), a.span(r)...), Piece{Own: ")"})
+		q = q.add(choose(i == 0, " WHERE (", " AND ("), a.span(r), ")")
 	}
 	for i, k := range slices.Concat(s.implied, s.keys) {
-		q = append(append(q, Piece{Own: choose(i+len(s.conds) == 0, " WHERE ", " AND ")}), k...)
+		q = q.add(choose(i+len(s.conds) == 0, " WHERE ", " AND "), k, "")
 	}
 	if c.grouped {
 		if len(s.list) > 0 {
 			q = append(q, Piece{Own: " GROUP BY " + strings.Join(s.list, ", ")})
 		}
 		if having, ok := c.having(); ok {
-			q = append(append(append(q, Piece{Own: " HAVING ("}), a.span(having)...), Piece{Own: ")"})
+			q = q.add(" HAVING (", a.span(having), ")")
 		}
 		return append(q, c.limit()...), true
 	}

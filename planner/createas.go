@@ -117,7 +117,7 @@ func (a *analysis) selectedInto(n *pg.Node, rv *pg.RangeVar) *CreateAs {
 	}
 	create := own("CREATE " + when(rv.Relpersistence == "t", "TEMPORARY ") + when(rv.Relpersistence == "u", "UNLOGGED ") + "TABLE ")
 	create = append(create, a.verbatim(byteRange{int(toks[name].Start), int(toks[behind-1].End)})...)
-	create = append(append(append(create, Piece{Own: " AS "}), source...), Piece{Own: " WITH NO DATA"})
+	create = create.add(" AS ", source, " WITH NO DATA")
 	return &CreateAs{Source: source, Create: create}
 }
 

@@ -223,7 +223,7 @@ func (c *combiner) implied(s *source, n *pg.Node) SQL {
 				continue
 			}
 			r, _ := c.a.exprText(x)
-			q = append(append(append(q, Piece{Own: choose(decided, " AND (", "(")}), c.a.span(r)...), Piece{Own: ")"})
+			q = q.add(choose(decided, " AND (", "("), c.a.span(r), ")")
 			decided = true
 		}
 		if !decided {

@@ -339,7 +339,7 @@ func (g *gatherer) table(u use) {
 		if i == 0 {
 			before = choose(u.rv.Alias == nil, " WHERE (", " AS "+QuoteIdent(u.rte.name)+" WHERE (")
 		}
-		p.Query = append(append(append(p.Query, Piece{Own: before}), g.a.span(r)...), Piece{Own: ")"})
+		p.Query = p.Query.add(before, g.a.span(r), ")")
 	}
 	if locks != "" && p.Place == Any {
 		p.Place = Home

@@ -34,15 +34,14 @@ func (c *combiner) limit() SQL {
 		q = append(order, Piece{Own: " FETCH FIRST "})
 	}
 	if sel.LimitOffset == nil {
-		q = append(append(append(q, Piece{Own: "("}), a.span(count)...), Piece{Own: ")"})
+		q = q.add("(", a.span(count), ")")
 	} else {
 		offset, ok := a.exprText(sel.LimitOffset)
 		if !ok {
 			return nil
 		}
-		q = append(append(q, Piece{Own: "(least(("}), a.span(count)...)
-		q = append(append(q, Piece{Own: ")::pg_catalog.int8::pg_catalog.numeric+coalesce(("}), a.span(offset)...)
-		q = append(q, Piece{Own: ")::pg_catalog.int8,0),9223372036854775807)::pg_catalog.int8)"})
+		q = q.add("(least((", a.span(count), ")::pg_catalog.int8::pg_catalog.numeric+coalesce((")
+		q = q.add("", a.span(offset), ")::pg_catalog.int8,0),9223372036854775807)::pg_catalog.int8)")
 	}
 	if ties {
 		q = append(q, Piece{Own: " ROWS WITH TIES"})

@@ -374,7 +374,7 @@ func (m *mover) rows(where byteRange) {
 	add := func(column int, value SQL) {
 		m.at[column] = MovePlace + len(m.out.Columns)
 		m.out.Columns = append(m.out.Columns, t.Columns[column].Name)
-		q = append(append(q, Piece{Own: ", "}), t.Columns[column].Carried.send(value)...)
+		q = q.add(", ", t.Columns[column].Carried.send(value), "")
 	}
 	for _, x := range m.set {
 		switch {
@@ -450,7 +450,7 @@ func (m *mover) change(list SQL) {
 
 	q := own(`WITH "shardgate stays" AS (UPDATE ` + m.only + m.name + m.alias + " SET ")
 	for i, x := range m.set {
-		q = append(append(q, Piece{Own: when(i > 0, ", ") + QuoteIdent(t.Columns[x.column].Name) + " = "}), value(x.column)...)
+		q = q.add(when(i > 0, ", ")+QuoteIdent(t.Columns[x.column].Name)+" = ", value(x.column), "")
 	}
 	q = append(q, Piece{Own: " FROM "}, Piece{Part: MoveStays + 1}, Piece{Own: " AS " + moveRows + here})
 	q = append(q, returning...)
@@ -461,7 +461,7 @@ func (m *mover) change(list SQL) {
 		if c.Generated || slices.ContainsFunc(m.set, func(x assignment) bool { return x.column == i && x.value.GetSetToDefault() != nil }) {
 			continue
 		}
-		values = append(append(values, Piece{Own: when(len(names) > 0, ", ")}), value(i)...)
+		values = values.add(when(len(names) > 0, ", "), value(i), "")
 		names = append(names, QuoteIdent(c.Name))
 	}
 	q = append(q, Piece{Own: `), "shardgate comes" AS (INSERT INTO ` + m.name + m.alias + " (" + strings.Join(names, ", ") + ") OVERRIDING SYSTEM VALUE SELECT "})

@@ -125,7 +125,7 @@ func (g *gatherer) composeOnce(o *once) bool {
 				head += " (" + strings.Join(names, ", ") + ")"
 			}
 			at := slices.IndexFunc(g.onces, func(o *once) bool { return o.b.sel == cte.Ctequery.GetSelectStmt() })
-			q = append(append(append(q, Piece{Own: head + " AS ("}), rows(g.onces[at].part)...), Piece{Own: ")"})
+			q = q.add(head+" AS (", rows(g.onces[at].part), ")")
 		}
 		text = slices.Concat(q, own(" SELECT * FROM ("), text, own(") AS shardgate"))
 	}

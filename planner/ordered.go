@@ -98,7 +98,7 @@ func (a *analysis) mergeSorted(sel *pg.SelectStmt, gathered *Gather) (*Ordered, 
 			return nil, nil
 		}
 		out.Keys = append(out.Keys, key)
-		hidden = append(append(append(hidden, Piece{Own: ", ("}), text...), Piece{Own: ") AS " + keyName(i)})
+		hidden = hidden.add(", (", text, ") AS "+keyName(i))
 	}
 	limit, ok := a.mergeLimit(sel, out)
 	if !ok || !a.mergeDistinct(sel, sorts, out) || !a.addColumns(sel, out, hidden, limit) {

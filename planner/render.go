@@ -426,7 +426,7 @@ func (r *renderer) insertSelect(n *InsertSelect) {
 		rows := SQL{{Part: 1}}
 		for _, c := range n.Constants {
 			if c != nil {
-				rows = append(append(rows, Piece{Own: ", "}), c...)
+				rows = rows.add(", ", c, "")
 			}
 		}
 		r.collations(n.Collations)

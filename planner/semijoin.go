@@ -165,7 +165,7 @@ func (g *gatherer) sides() []side {
 		}
 		if !g.a.sampled[u.rv] {
 			t.restrict = func(q SQL) {
-				p.Query = append(append(p.Query, Piece{Own: choose(len(u.conds)+u.keys == 0, " WHERE ", " AND ")}), q...)
+				p.Query = p.Query.add(choose(len(u.conds)+u.keys == 0, " WHERE ", " AND "), q, "")
 				u.keys++
 			}
 		}

@@ -61,6 +61,17 @@ func (q SQL) Append(dst, text []byte, lits []sqltext.Literal, parts PartWriter) 
 // own makes a SQL of the planner's own text.
 func own(text string) SQL { return SQL{{Own: text}} }
 
+// add appends pieces with the planner's own text before and behind them.
+func (q SQL) add(before string, pieces SQL, behind string) SQL {
+	if before != "" {
+		q = append(q, Piece{Own: before})
+	}
+	if q = append(q, pieces...); behind != "" {
+		q = append(q, Piece{Own: behind})
+	}
+	return q
+}
+
 // span makes a SQL of the client's text between two offsets, neither of which is
 // inside a literal, with the transaction's time in the place of what asks for it.
 func (a *analysis) span(r byteRange) SQL {

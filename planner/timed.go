@@ -173,7 +173,7 @@ func (a *analysis) filling(c *Column) (sql SQL, tells, ok bool) {
 	at := len(head)
 	sql = own("(")
 	for _, e := range d.clocks {
-		sql = append(append(sql, Piece{Own: d.text[at:e.start]}), e.with...)
+		sql = sql.add(d.text[at:e.start], e.with, "")
 		at = e.end
 	}
 	return append(sql, Piece{Own: d.text[at:] + ")"}), len(d.clocks) > 0, ok
@@ -291,7 +291,7 @@ func (a *analysis) fillRows(ins *pg.InsertStmt, t *Table, columns []Column) (edi
 		var more []Column
 		for _, c := range columns {
 			if !slices.Contains(names, c.Name) {
-				rest = append(append(rest, Piece{Own: ", "}), fill[c.Name]...)
+				rest = rest.add(", ", fill[c.Name], "")
 				more = append(more, c)
 			}
 		}
@@ -415,7 +415,7 @@ func (a *analysis) fillGathered(ins *pg.InsertStmt, t *Table, names []string, r 
 	}
 	for i := range columns {
 		sql, _, _ := a.filling(&columns[i])
-		out.Fills = append(append(out.Fills, Piece{Own: ", "}), sql...)
+		out.Fills = out.Fills.add(", ", sql, "")
 	}
 	out.Clock = true
 	return ok
