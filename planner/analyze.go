@@ -509,6 +509,15 @@ func (a *analysis) inferred(n int, f family) bool {
 // str is the value of a String node.
 func str(n *pg.Node) string { return n.GetString_().GetSval() }
 
+// stringsOf are the values of String nodes.
+func stringsOf(ns []*pg.Node) []string {
+	var out []string
+	for _, n := range ns {
+		out = append(out, str(n))
+	}
+	return out
+}
+
 // unqualified is the last part of a name, which is without a schema or the like; "" for none.
 func unqualified(name []*pg.Node) string {
 	if len(name) == 0 {

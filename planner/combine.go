@@ -580,7 +580,7 @@ func (c *combiner) column(col column) string {
 		if c.grouped && !c.groupable(col) {
 			c.raw = true
 		}
-		expr := own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n]))
+		expr := own(col.qualified())
 		// What is grouped has to be of its own type for that.
 		if carried := t.Carried; carried.Type != "" && c.g.inArrays() && !c.grouped {
 			i = s.add(carried.send(expr), t.Collation)

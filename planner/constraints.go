@@ -166,11 +166,3 @@ func (a *analysis) foreignKey(k *pg.Constraint, columns []string, schema, table 
 			"Make \""+k.Pktable.Relname+"\" a reference table, or leave the constraint out.")
 	}
 }
-
-func stringsOf(ns []*pg.Node) []string {
-	var out []string
-	for _, n := range ns {
-		out = append(out, str(n))
-	}
-	return out
-}

@@ -159,9 +159,7 @@ func (l *level) side(rtes []*rte, name string) column {
 
 // usingColumns are the names that a join merges.
 func usingColumns(j *pg.JoinExpr, left, right []*rte) (names []string) {
-	for _, u := range j.UsingClause {
-		names = append(names, str(u))
-	}
+	names = stringsOf(j.UsingClause)
 	if j.IsNatural {
 		for _, e := range left {
 			for _, c := range e.columns {

@@ -102,7 +102,7 @@ func (c *combiner) sortText(x *pg.Node) (SQL, bool) {
 		if !ok || col.rte.block != c.b {
 			return nil, false
 		}
-		return own(QuoteIdent(col.rte.name) + "." + QuoteIdent(col.rte.columns[col.n])), true
+		return own(col.qualified()), true
 	}
 	r, ok := c.a.exprText(x)
 	if _, own := c.a.regionOf(c.b, c.sources[0].anchor, c.b.alone(), x); !own || !ok || x.GetAConst() != nil {

@@ -2,7 +2,6 @@ package planner
 
 import (
 	"slices"
-	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -170,12 +169,12 @@ func (g *gatherer) lockSQL(rtes []*rte) string {
 		var names []string
 		for _, e := range rtes {
 			if slices.Contains(g.locks[e], l) {
-				names = append(names, QuoteIdent(e.name))
+				names = append(names, e.name)
 			}
 		}
 		text += " " + lockStrengths[l.Strength]
 		if len(rtes) > 1 {
-			text += " OF " + strings.Join(names, ", ")
+			text += " OF " + quotedList(names)
 		}
 		text += lockPolicies[l.WaitPolicy]
 	}

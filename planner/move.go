@@ -462,9 +462,9 @@ func (m *mover) change(list SQL) {
 			continue
 		}
 		values = values.add(when(len(names) > 0, ", "), value(i), "")
-		names = append(names, QuoteIdent(c.Name))
+		names = append(names, c.Name)
 	}
-	q = append(q, Piece{Own: `), "shardgate comes" AS (INSERT INTO ` + m.name + m.alias + " (" + strings.Join(names, ", ") + ") OVERRIDING SYSTEM VALUE SELECT "})
+	q = append(q, Piece{Own: `), "shardgate comes" AS (INSERT INTO ` + m.name + m.alias + " (" + quotedList(names) + ") OVERRIDING SYSTEM VALUE SELECT "})
 	q = append(append(q, values...), Piece{Own: " FROM "}, Piece{Part: MoveComes + 1}, Piece{Own: " AS " + moveRows})
 	q = append(q, returning...)
 

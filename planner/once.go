@@ -2,7 +2,6 @@ package planner
 
 import (
 	"slices"
-	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -118,11 +117,7 @@ func (g *gatherer) composeOnce(o *once) bool {
 		for i, cte := range o.ctes {
 			head := when(i > 0, ", ") + QuoteIdent(cte.Ctename)
 			if len(cte.Aliascolnames) > 0 {
-				var names []string
-				for _, n := range cte.Aliascolnames {
-					names = append(names, QuoteIdent(str(n)))
-				}
-				head += " (" + strings.Join(names, ", ") + ")"
+				head += " (" + quotedList(stringsOf(cte.Aliascolnames)) + ")"
 			}
 			at := slices.IndexFunc(g.onces, func(o *once) bool { return o.b.sel == cte.Ctequery.GetSelectStmt() })
 			q = q.add(head+" AS (", rows(g.onces[at].part), ")")

@@ -175,7 +175,7 @@ func (a *analysis) keyText(sel *pg.SelectStmt, x *pg.Node) (SQL, bool) {
 		if !ok {
 			return nil, false
 		}
-		return own(QuoteIdent(c.rte.name) + "." + QuoteIdent(c.rte.columns[c.n])), true
+		return own(c.qualified()), true
 	}
 	r, ok := a.exprText(x)
 	return a.span(r), ok

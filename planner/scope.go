@@ -76,6 +76,11 @@ type column struct {
 	n   int
 }
 
+// qualified is the column's name with that of its entry.
+func (c column) qualified() string {
+	return QuoteIdent(c.rte.name) + "." + QuoteIdent(c.rte.columns[c.n])
+}
+
 func (c column) family() family {
 	if c.rte == nil || c.rte.table == nil || c.n >= len(c.rte.table.Columns) {
 		return familyNone

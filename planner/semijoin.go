@@ -139,7 +139,7 @@ func (g *gatherer) sides() []side {
 	var out []side
 	for _, c := range g.combined {
 		for _, s := range c.sources {
-			t := side{part: s.part, rtes: s.rtes, few: g.a.fewness(s.anchor, s.conds), conds: c.rest, name: qualified}
+			t := side{part: s.part, rtes: s.rtes, few: g.a.fewness(s.anchor, s.conds), conds: c.rest, name: column.qualified}
 			t.at = func(col column) (int, bool) {
 				i, ok := s.at[col]
 				return i, ok
@@ -172,11 +172,6 @@ func (g *gatherer) sides() []side {
 		out = append(out, t)
 	}
 	return out
-}
-
-// qualified is a column by its entry's name.
-func qualified(c column) string {
-	return QuoteIdent(c.rte.name) + "." + QuoteIdent(c.rte.columns[c.n])
 }
 
 // fewness says how few rows of a table, or of a join with it, are expected to meet

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
@@ -588,14 +587,7 @@ func (s *stepper) readBefore(p *piece, earlier []*piece) *Refusal {
 		if p.w.collated(u) {
 			return ownTypes()
 		}
-		var list []string
-		for _, c := range p.w.columns(t, u) {
-			list = append(list, QuoteIdent(c))
-		}
-		if len(list) == 0 {
-			list = []string{"true"} // the rows count, and nothing of them
-		}
-		text := own("SELECT " + strings.Join(list, ", ") + " FROM " + choose(rv.Inh, "", "ONLY ") + quoteTable(t))
+		text := own(selectColumns(p.w.columns(t, u), t, rv))
 		i := slices.IndexFunc(s.before, func(b Step) bool { return b.Text[0].Own == text[0].Own })
 		if i < 0 {
 			i = len(s.before)

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -72,6 +73,21 @@ func QuoteLiteral(s string) string {
 }
 
 func quoteTable(t *Table) string { return QuoteIdent(t.Schema) + "." + QuoteIdent(t.Name) }
+
+// quotedList is a list of names in SQL.
+func quotedList(names []string) string {
+	var quoted []string
+	for _, n := range names {
+		quoted = append(quoted, QuoteIdent(n))
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// selectColumns is a query of a table's columns; of none, its rows count and nothing of
+// them.
+func selectColumns(names []string, t *Table, rv *pg.RangeVar) string {
+	return "SELECT " + cmp.Or(quotedList(names), "true") + " FROM " + choose(rv.Inh, "", "ONLY ") + quoteTable(t)
+}
 
 // children calls f for each node directly below n.
 func children(n *pg.Node, f func(*pg.Node)) {

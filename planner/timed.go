@@ -431,14 +431,6 @@ func (a *analysis) moreColumns(ins *pg.InsertStmt, columns []Column) (edit, bool
 	return edit{byteRange{at, at}, own(quotedMore(columns))}, true
 }
 
-func quotedList(names []string) string {
-	var quoted []string
-	for _, n := range names {
-		quoted = append(quoted, QuoteIdent(n))
-	}
-	return strings.Join(quoted, ", ")
-}
-
 func quotedMore(columns []Column) (list string) {
 	for _, c := range columns {
 		list += ", " + QuoteIdent(c.Name)
