@@ -129,7 +129,7 @@ func (a *analysis) explained(e *pg.ExplainStmt) int {
 	i := 1
 	switch {
 	case len(toks) < 3:
-		refuse(unsupported("this statement's text can't be divided", "Write its strings without comments between their parts."))
+		refuse(undivided())
 	case len(e.Options) == 0: // a parenthesis is the statement's
 	case a.is(i, '('):
 		i = a.closing(i) + 1

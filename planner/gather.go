@@ -413,17 +413,17 @@ func (a *analysis) notGathered() *Refusal {
 	case a.nestedDML != "":
 		return nestedDML()
 	case a.opaque != "":
-		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+		return readsBehind(a.opaque)
 	case a.home != "":
-		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
+		return homesOwn(a.home)
 	case a.unknown != "":
 		return unknownFunction(a.unknown)
 	case a.shardOwn != "":
-		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+		return shardsOwn(a.shardOwn)
 	case a.rowType:
 		return unsupported("pg_typeof of a whole row can't be found out where rows are brought together", "It is the table's name.")
 	case a.tokens() == nil:
-		return unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+		return undivided()
 	}
 	return nil
 }

@@ -221,7 +221,7 @@ func (a *analysis) mergeRows(m *merging, t *Table) (Node, *Refusal) {
 	case m.rest != nil:
 		return nil, m.rest
 	case a.tokens() == nil:
-		return nil, unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+		return nil, undivided()
 	}
 	a.replaceClocks(m.node)
 	out := &InsertSelect{Table: t, Merges: true, Clock: len(a.clocks) > 0}

@@ -144,7 +144,7 @@ func (a *analysis) spanning() *Refusal {
 	case a.nestedDML != "":
 		return nestedDML()
 	case a.opaque != "":
-		return unsupported(a.opaque+" may read tables that are spread over shards", "Put the function's query into the statement.")
+		return readsBehind(a.opaque)
 	case a.absent != nil:
 		return a.unknownRelation(a.absent)
 	case len(a.locals) > 0:
@@ -153,7 +153,7 @@ func (a *analysis) spanning() *Refusal {
 	case a.locksCopies():
 		return unsupported("FOR UPDATE would lock only one shard's copy of a reference table", "Name the sharded tables: FOR UPDATE OF name.")
 	case a.home != "":
-		return unsupported(a.home+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
+		return homesOwn(a.home)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (a *analysis) multi() *Refusal {
 	case a.stable != "":
 		return unsupported(a.stable+" may have another value on each shard", "Declare it IMMUTABLE if it reads neither tables nor the time.")
 	case a.shardOwn != "":
-		return unsupported(a.shardOwn+" may have another value on each shard", "Read it in a statement of its own.")
+		return shardsOwn(a.shardOwn)
 	case a.oid != "":
 		return unsupported(a.oid+" may give another OID on each shard", "Send the name as text.")
 	case a.unstable != "":
@@ -176,6 +176,20 @@ func (a *analysis) multi() *Refusal {
 			"Send that part as a statement of its own, and pass the result as a parameter.")
 	}
 	return nil
+}
+
+// What is refused wherever more than one shard takes part.
+
+func readsBehind(function string) *Refusal {
+	return unsupported(function+" may read tables that are spread over shards", "Put the function's query into the statement.")
+}
+
+func homesOwn(function string) *Refusal {
+	return unsupported(function+" can't be used in a statement over sharded or reference tables", "Call it in a statement of its own and pass the result as a parameter.")
+}
+
+func shardsOwn(what string) *Refusal {
+	return unsupported(what+" may have another value on each shard", "Read it in a statement of its own.")
 }
 
 // scatterFrom checks that a FROM clause gives each of its rows on exactly one

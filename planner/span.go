@@ -113,6 +113,11 @@ func (a *analysis) balanced(from, to int) bool {
 	return depth == 0
 }
 
+// undivided refuses a text that the lexer can't read as the grammar does.
+func undivided() *Refusal {
+	return unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+}
+
 // parseOne is the statement that PostgreSQL's grammar reads in a text, nil if that isn't one.
 func parseOne(text string) *pg.Node {
 	tree, err := pg.Parse(text)

@@ -171,7 +171,7 @@ func verbOf(n *pg.Node) string {
 // steps divides a statement.
 func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
 	if a.tokens() == nil {
-		return nil, unsupported("this statement's text can't be divided", "Write its strings without comments between their parts.")
+		return nil, undivided()
 	}
 	s := &stepper{a: a, nested: map[string]bool{}}
 	for _, f := range []func(*pg.Node) *Refusal{s.divide, s.resolve, s.plain, s.times, s.arrange, s.separate} {
