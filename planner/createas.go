@@ -25,7 +25,7 @@ type CreateAs struct {
 	Table string
 }
 
-func (*CreateAs) kind() string { return "CreateAs" }
+func (*CreateAs) isNode() {}
 
 // createTableAs plans CREATE TABLE AS and CREATE MATERIALIZED VIEW.
 func (a *analysis) createTableAs(c *pg.CreateTableAsStmt) *Statement {

@@ -40,7 +40,7 @@ const (
 	ExplainYAML
 )
 
-func (*Explain) kind() string { return "Explain" }
+func (*Explain) isNode() {}
 
 // Statement is the text of the statement that is explained, with its literals; for one
 // with views over sharded tables, the text that its plan is about.

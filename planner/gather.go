@@ -88,7 +88,7 @@ type KeyIn struct {
 	Part, Column int
 }
 
-func (*Gather) kind() string { return "Gather" }
+func (*Gather) isNode() {}
 
 // Changes says whether a part changes rows.
 func (g *Gather) Changes() bool {

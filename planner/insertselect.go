@@ -58,7 +58,7 @@ type InsertKey struct {
 	Value  *Value
 }
 
-func (*InsertSelect) kind() string { return "InsertSelect" }
+func (*InsertSelect) isNode() {}
 
 // insertTail is what is known of an INSERT without its query: of WITH, ON CONFLICT
 // and RETURNING.

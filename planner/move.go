@@ -44,7 +44,7 @@ const (
 // MovePlace is how many of the columns of a Move's Rows say where the row is.
 const MovePlace = 2
 
-func (*Move) kind() string { return "Move" }
+func (*Move) isNode() {}
 
 // MoveColumn is the name of a column, from 0, of a Move's Rows in its Change.
 func MoveColumn(i int) string { return fmt.Sprintf("shardgate %d", i+1) }

@@ -31,7 +31,7 @@ type Ordered struct {
 	Gathered *Gather
 }
 
-func (*Ordered) kind() string { return "Ordered" }
+func (*Ordered) isNode() {}
 
 // SortKey is an item of ORDER BY. Type is its type's OID, one of sortTypes, or 0 if that is
 // the shards' to say: it may be none of these then, and text only if Bytewise says that its

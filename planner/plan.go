@@ -36,9 +36,6 @@ type Statement struct {
 	// NeedsParamTypes says that the parameters' types, which the client left to
 	// the server, decide whether the key is pinned: ask a shard and plan again.
 	NeedsParamTypes bool
-	// instants are the literals that several shards would each read as a date or
-	// a time; see instantIn.
-	instants []int
 	// Clock says that it asks for the time of the transaction, which is another on each
 	// shard. Timed is its text with one time in the place of what asks for it, to be sent
 	// to a shard that isn't the one whose time is the transaction's; nil where there is no
@@ -56,13 +53,16 @@ type Statement struct {
 	Cursor string
 	// TempTable is the name of the temporary relation that it makes, or "".
 	TempTable string
+	// instants are the literals that several shards would each read as a date or
+	// a time; see instantIn.
+	instants []int
 	// expanded is the text that it was planned by, if that isn't the client's; see Source.
 	expanded SQL
 }
 
 // Node is one of the kinds of plan: Route, Scatter, Ordered, Gather, Split, Broadcast,
 // InsertSelect, CreateAs, Move, Steps, CopyIn, CopyOut, Cursor, Explain or Control.
-type Node interface{ kind() string }
+type Node interface{ isNode() }
 
 // Place says which shard a Route goes to when no key decides it.
 type Place uint8
@@ -176,7 +176,7 @@ type Split struct {
 	// text of the same fingerprint.
 	HeadEnd, TailStart sqltext.Anchor
 	Rows               []SplitRow
-	// HeadParams and TailParams are the parameters used outside the rows.
+	// TailParams are the parameters behind the rows.
 	TailParams []ParamRef
 	// KeepsOrder says that every row given comes back once, in order, so that a
 	// RETURNING can be put back in the order of the rows.
@@ -239,8 +239,8 @@ const (
 	Savepoint
 	Release
 	RollbackTo
-	Set         // SET, RESET, SET TRANSACTION and the like; Name is the setting
-	DiscardAll  //
+	Set // SET, RESET, SET TRANSACTION and the like; Name is the setting
+	DiscardAll
 	Deallocate  // Name of the statement, or "" for ALL
 	Constraints // SET CONSTRAINTS
 	Show        // SHOW of a table that the gateway makes, by its Name
@@ -255,7 +255,7 @@ type Control struct {
 	Name string // savepoint, setting or prepared statement
 	// Chain is AND CHAIN. Local is SET LOCAL. Reset is RESET or SET TO DEFAULT.
 	Chain, Local, Reset bool
-	// Options is the text after BEGIN or START TRANSACTION that says the
+	// Modes is the text after BEGIN or START TRANSACTION that says the
 	// transaction's modes, in SQL ("ISOLATION LEVEL ..."), or "".
 	Modes string
 	// Isolation is the level that Modes or a SET names, in lower case, or "".
@@ -266,14 +266,14 @@ type Control struct {
 	Value string
 }
 
-func (*Route) kind() string     { return "Route" }
-func (*Scatter) kind() string   { return "Scatter" }
-func (*Broadcast) kind() string { return "Broadcast" }
-func (*Split) kind() string     { return "Split" }
-func (*CopyIn) kind() string    { return "CopyIn" }
-func (*CopyOut) kind() string   { return "CopyOut" }
-func (*Cursor) kind() string    { return "Cursor" }
-func (*Control) kind() string   { return "Control" }
+func (*Route) isNode()     {}
+func (*Scatter) isNode()   {}
+func (*Broadcast) isNode() {}
+func (*Split) isNode()     {}
+func (*CopyIn) isNode()    {}
+func (*CopyOut) isNode()   {}
+func (*Cursor) isNode()    {}
+func (*Control) isNode()   {}
 
 // Refusal is why a statement is not run. Code is an SQLSTATE.
 type Refusal struct {

@@ -43,7 +43,7 @@ type Step struct {
 	Changes bool
 }
 
-func (*Steps) kind() string { return "Steps" }
+func (*Steps) isNode() {}
 
 // piece is a part of the statement that becomes a step.
 type piece struct {
