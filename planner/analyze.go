@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -15,74 +16,99 @@ import (
 
 // analysis is what is found out about one statement while its tree is walked.
 type analysis struct {
-	env  *Env
-	text string
-	stmt *pg.Node
-	lits []sqltext.Literal
+	env       *Env
+	text      string
+	stmt      *pg.Node
+	lits      []sqltext.Literal
+	toks      []sqltext.Token // see tokens
+	expansion *expansion      // of views, whose definitions are in the text
+	names     bool            // the result's columns are named by the final statement of a Gather
+	selects   bool            // the statement is a SELECT, or is about one
 
-	selects   bool       // the statement is a SELECT, or is about one
-	views     []use      // of views over sharded tables
-	expansion *expansion // of the views, whose definitions are in the text
+	// Where the walk is.
+	block    *block
+	changing *changed // the item of WITH
+	shared   bool     // in a subquery without sharded tables, which one PostgreSQL would run once
+	copies   bool     // a reference table is changed: subqueries have to give the same for each copy
+	inserts  bool     // in the RETURNING of an INSERT
 
-	leaves  []*leaf      // uses of sharded tables
-	refs    []*Table     // uses of reference tables
-	locals  []string     // uses of relations that only the home shard has
-	absent  *pg.RangeVar // a relation that exists nowhere, as far as the snapshot knows
-	seen    int          // RangeVars accounted for; see complete
-	root    *block       // the statement's SELECT
-	block   *block       // that is analysed
+	// The relations that are used.
+	uses       []use                 // in FROM clauses
+	leaves     []*leaf               // sharded tables
+	refs       []*Table              // reference tables
+	views      []use                 // views over sharded tables
+	mixed      bool                  // a view over reference and local tables is used
+	absent     *pg.RangeVar          // a relation that exists nowhere, as far as the snapshot knows
+	sampled    map[*pg.RangeVar]bool // uses with TABLESAMPLE
+	items      map[string]*changed   // of WITH, that change rows
+	withLeaves int                   // uses of sharded tables by the items of an INSERT's WITH, if those but change rows
+	withRefs   int                   // likewise of reference tables
+	seen       int                   // RangeVars accounted for; see complete
+
+	// The queries, and what names mean in them, where that is certain.
+	root    *block // the statement's SELECT
 	blocks  map[*pg.SelectStmt]*block
-	columns map[*pg.ColumnRef]column        // what references mean, where that is certain
+	columns map[*pg.ColumnRef]column        // the tables' columns
 	entries map[*pg.ColumnRef]*rte          // whose columns they are, also where these are no table's
-	rows    map[*pg.ColumnRef]*rte          // the entries of FROM whose rows references mean, where that is certain
+	rows    map[*pg.ColumnRef]*rte          // the entries of FROM whose rows are meant
 	targets map[*pg.ColumnRef]*pg.ResTarget // output columns that names in GROUP BY, ORDER BY and DISTINCT ON mean
-	clocks  []edit                          // see clockEdits
-	tells   bool                            // the time of the transaction is asked for
-	asks    bool                            // the gateway is asked for the status of a transaction
-	timed   SQL                             // see atOneTime
-	names   bool                            // the result's columns are named by the final statement of a Gather
-	uses    []use                           // of relations in FROM clauses
-	texts   map[*pg.Node]exprRange          // see exprText
-	toks    []sqltext.Token                 // see tokens
-	sampled map[*pg.RangeVar]bool           // uses with TABLESAMPLE
+
+	// What matters to where the statement may run.
+	obstacles
+	writes   bool   // rows may be changed by a function or a nested statement
+	changes  bool   // a function may change rows
+	volatile bool   // a volatile function is called
+	outerAgg bool   // an aggregate in a subquery may belong to the query around it
+	rowType  bool   // the type of a table's row is asked for: rows that are brought together have another
+	oid      string // what gives the OID of an object, which is each shard's own
+	locks    []*pg.LockingClause
+
+	// What the plan says besides.
+	taints       bool
+	hold         bool  // a session-level advisory lock
+	held         bool  // the statement declares a cursor WITH HOLD
+	dated        []int // literals that are read as a date or a time
+	textSpecific bool  // the plan depends on a literal's value
+	tells        bool  // the time of the transaction is asked for
+	asks         bool  // the gateway is asked for the status of a transaction
+	timed        SQL   // see atOneTime
+
+	params     int
+	paramNodes map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
+	paramRefs  map[int][]*pg.ParamRef  // occurrences of $n
+	uncertain  bool                    // a pin was left out for want of a parameter's type
+
+	clocks []edit // see replaceClocks
 
 	// What has been found out before.
+	texts      map[*pg.Node]exprRange  // see exprText
 	canonicals map[*pg.Node]string     // see canonical
 	sharded    map[*pg.SelectStmt]bool // see within
 	mentions   map[string]mentions     // see mentioned
+}
 
-	writes       bool // rows may be changed by a function or a nested statement
-	changes      bool // a function may change rows
-	taints       bool
-	volatile     bool // a volatile function is called
-	clock        string
-	stable       string // a STABLE function of the user's, which may read the clock
-	rowType      bool   // the type of a table's row is asked for: rows that are brought together have another
-	oid          string // what gives the OID of an object, which is each shard's own
-	shardOwn     string // a function whose value differs between shards, such as pg_backend_pid
-	home         string // a function that has to run on the home shard, such as nextval
-	hold         bool   // a session-level advisory lock
-	inserts      bool   // the walk is in the RETURNING of an INSERT
-	held         bool   // the statement declares a cursor WITH HOLD
-	opaque       string // a function that may read distributed tables behind the planner's back
-	unknown      string // a function that the snapshot doesn't hold: it may be anything
-	unstable     string // what gives other rows on each shard though it reads the same rows there; see shared
-	shared       bool   // the walk is in a subquery without sharded tables, which one PostgreSQL would run once
-	copies       bool   // a reference table is changed: subqueries have to give the same for each copy
-	outerAgg     bool   // an aggregate in a subquery may belong to the query around it
-	dated        []int  // literals that are read as a date or a time
-	locks        []*pg.LockingClause
-	textSpecific bool                // the plan depends on a literal's value
-	mixed        bool                // a view over reference and local tables is used
-	nestedDML    string              // a data-modifying CTE that is not one of items
-	items        map[string]*changed // of WITH, that change rows
-	changing     *changed            // the one that the walk is in
-	withLeaves   int                 // uses of tables by the items of an INSERT's WITH, if those but change rows
-	withRefs     int
-	params       int
-	paramNodes   map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family
-	paramRefs    map[int][]*pg.ParamRef  // occurrences of $n
-	uncertain    bool                    // a pin was left out for want of a parameter's type
+// obstacles are what keeps a statement from being run on several shards, or makes more of it
+// necessary: each by the name that messages have for it, "" for none.
+type obstacles struct {
+	clock     string   // what tells another time on each shard
+	stable    string   // a STABLE function of the user's, which may read the clock
+	shardOwn  string   // a function whose value differs between shards, such as pg_backend_pid
+	home      string   // a function that has to run on the home shard, such as nextval
+	opaque    string   // a function that may read distributed tables behind the planner's back
+	unknown   string   // a function that the snapshot doesn't hold: it may be anything
+	unstable  string   // what gives other rows on each shard though it reads the same rows there; see shared
+	nestedDML string   // a data-modifying CTE that is not one of items
+	locals    []string // uses of relations that only the home shard has
+}
+
+// and adds the obstacles that were met before.
+func (o obstacles) and(before obstacles) obstacles {
+	return obstacles{
+		clock: cmp.Or(o.clock, before.clock), stable: cmp.Or(o.stable, before.stable), shardOwn: cmp.Or(o.shardOwn, before.shardOwn),
+		home: cmp.Or(o.home, before.home), opaque: cmp.Or(o.opaque, before.opaque), unknown: cmp.Or(o.unknown, before.unknown),
+		unstable: cmp.Or(o.unstable, before.unstable), nestedDML: cmp.Or(o.nestedDML, before.nestedDML),
+		locals: slices.Concat(before.locals, o.locals),
+	}
 }
 
 // leaf is one use of a sharded table.

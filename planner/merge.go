@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 
@@ -107,8 +106,8 @@ func (a *analysis) mergeTree(m *merging) {
 	}
 
 	// What is found in the source is not about the rest.
-	was := *a
-	a.clock, a.stable, a.shardOwn, a.unstable, a.home, a.opaque, a.unknown, a.nestedDML, a.locals = "", "", "", "", "", "", "", "", nil
+	before, leaves := a.obstacles, len(a.leaves)
+	a.obstacles = obstacles{}
 	a.expr(m.JoinCondition, lvl, nil)
 	for _, n := range m.MergeWhenClauses {
 		w := n.GetMergeWhenClause()
@@ -127,7 +126,7 @@ func (a *analysis) mergeTree(m *merging) {
 		}
 	}
 	a.exprs(m.ReturningList, lvl, nil)
-	m.reads = len(a.leaves) > len(was.leaves) || len(a.locals) > 0
+	m.reads = len(a.leaves) > leaves || len(a.locals) > 0
 	if m.rest = a.spanning(); m.rest == nil {
 		clock := a.clock
 		if m.target.table != nil {
@@ -137,9 +136,7 @@ func (a *analysis) mergeTree(m *merging) {
 		m.rest = a.multi()
 		a.clock = clock
 	}
-	a.clock, a.stable, a.shardOwn = cmp.Or(a.clock, was.clock), cmp.Or(a.stable, was.stable), cmp.Or(a.shardOwn, was.shardOwn)
-	a.unstable, a.home, a.opaque = cmp.Or(a.unstable, was.unstable), cmp.Or(a.home, was.home), cmp.Or(a.opaque, was.opaque)
-	a.unknown, a.nestedDML, a.locals = cmp.Or(a.unknown, was.unknown), cmp.Or(a.nestedDML, was.nestedDML), append(was.locals, a.locals...)
+	a.obstacles = a.obstacles.and(before)
 }
 
 // mergeInserts checks what a MERGE inserts.

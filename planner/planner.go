@@ -45,11 +45,8 @@ func Parse(text string, limits sqltext.GuardLimits) (*Parsed, error) {
 // syntaxCode is the SQLSTATE of one of the grammar's errors: nearly all are
 // syntax errors; gram.y raises some features of its own.
 func syntaxCode(message string) string {
-	switch {
-	case strings.Contains(message, "not supported"), strings.Contains(message, "not yet implemented"), strings.Contains(message, "not implemented"):
+	if strings.Contains(message, "not supported") || strings.Contains(message, "not yet implemented") || strings.Contains(message, "not implemented") {
 		return "0A000"
-	case strings.Contains(message, "invalid Unicode"), strings.Contains(message, "invalid byte sequence"):
-		return "42601"
 	}
 	return "42601"
 }
