@@ -123,3 +123,42 @@ func (b *block) twice() map[*pg.SelectStmt]bool {
 func selectNode(sel *pg.SelectStmt) *pg.Node {
 	return &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: sel}}
 }
+
+// dependent adds to GROUP BY the columns that stand outside of it and of aggregates:
+// they may because they depend on the table's primary key, which the rows brought
+// together don't have. Others are left out: they would make more groups.
+func (c *combiner) dependent() {
+	if c.cl.group < 0 || c.failed {
+		return
+	}
+	text := ""
+	for _, col := range c.loose {
+		if c.keyed(col.rte) {
+			text += ", " + c.column(col)
+			// The table itself can be brought with its key.
+			c.failed = c.failed || col.typ().Scalar && !c.groupable(col)
+		}
+	}
+	if text == "" || c.failed {
+		return
+	}
+	if slices.ContainsFunc(c.sel.GroupClause, func(n *pg.Node) bool { return n.GetGroupingSet() != nil }) {
+		c.failed = true
+		return
+	}
+	end := int(c.a.toks[c.cl.after(c.cl.group)-1].End)
+	c.edits = append(c.edits, edit{byteRange{end, end}, own(text)})
+}
+
+// keyed says whether GROUP BY has the primary key of an entry's table.
+func (c *combiner) keyed(e *rte) bool {
+	has := false
+	for n := range e.table.Columns {
+		if e.table.Columns[n].Primary {
+			if has = c.groupsBy(column{e, n}); !has {
+				return false
+			}
+		}
+	}
+	return has
+}

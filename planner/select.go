@@ -283,3 +283,21 @@ func bare(sel *pg.SelectStmt) bool {
 	rest.TargetList, rest.LimitOption, rest.Op = nil, 0, 0
 	return proto.Size(rest) == 0 && sel.LimitCount == nil && sel.Larg == nil
 }
+
+// windows says whether there is a window function.
+func (a *analysis) windows(sel *pg.SelectStmt) bool {
+	found := false
+	for _, n := range slices.Concat(sel.TargetList, sel.DistinctClause, sel.SortClause) {
+		a.eachCall(n, func(f *pg.FuncCall) { found = found || f.Over != nil })
+	}
+	return found
+}
+
+// aggregates says whether there is an aggregate, or HAVING, which makes one group.
+func (a *analysis) aggregates(sel *pg.SelectStmt) bool {
+	found := sel.HavingClause != nil
+	for _, n := range slices.Concat(sel.TargetList, sel.DistinctClause, sel.WindowClause, sel.SortClause) {
+		a.eachCall(n, func(f *pg.FuncCall) { found = found || a.aggregate(f) })
+	}
+	return found
+}

@@ -280,3 +280,64 @@ func (c clauses) after(i int) int {
 	}
 	return next
 }
+
+// callRange is the text of a function call with its FILTER.
+func (c *combiner) callRange(f *pg.FuncCall) (byteRange, bool) {
+	_, last, ok := c.call(f)
+	if !ok {
+		return byteRange{}, false
+	}
+	return byteRange{int(c.a.toks[c.a.tokenAt(f.Location)].Start), int(c.a.toks[last].End)}, true
+}
+
+// call finds the tokens of a function call: its opening parenthesis, and the last
+// one of it, that of FILTER included.
+func (c *combiner) call(f *pg.FuncCall) (open, last int, ok bool) {
+	a := c.a
+	first := a.tokenAt(f.Location)
+	if first < 0 {
+		return 0, 0, false
+	}
+	open = a.nameEnd(first)
+	if !a.is(open, '(') {
+		return 0, 0, false
+	}
+	last = a.closing(open)
+	if f.AggFilter != nil {
+		if !a.keyword(last+1, "filter") || !a.is(last+2, '(') {
+			return 0, 0, false
+		}
+		last = a.closing(last + 2)
+	}
+	return open, last, last > 0
+}
+
+// itemText is the text of an item of FROM. It is guessed and checked, as that of an
+// expression.
+func (c *combiner) itemText(n *pg.Node) (byteRange, bool) {
+	a := c.a
+	want := withoutPlaces(n)
+	lo, hi := a.extent(n)
+	if lo < 0 {
+		return byteRange{}, false
+	}
+	for from := lo; from >= c.cl.from+1 && lo-from <= maxSpanTokens; from-- {
+		for to := hi; to < len(a.toks) && to-hi <= maxSpanTokens; to++ {
+			if !a.balanced(from, to) {
+				continue
+			}
+			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			sel := parseOne("SELECT FROM " + a.text[r.start:r.end]).GetSelectStmt()
+			if len(sel.GetFromClause()) == 1 && bareFrom(sel) && same(sel.FromClause[0], want) {
+				return r, true
+			}
+		}
+	}
+	return byteRange{}, false
+}
+
+// bareFrom says whether a SELECT is a FROM clause and nothing else.
+func bareFrom(sel *pg.SelectStmt) bool {
+	return sel.WhereClause == nil && len(sel.TargetList)+len(sel.GroupClause)+len(sel.WindowClause)+len(sel.SortClause)+len(sel.LockingClause) == 0 &&
+		sel.HavingClause == nil && sel.LimitCount == nil && sel.LimitOffset == nil && sel.Larg == nil
+}

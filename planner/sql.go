@@ -168,3 +168,19 @@ func (a *analysis) nameEnd(i int) int {
 	}
 	return i
 }
+
+// closing is the token that closes the parenthesis at token i, or -1.
+func (a *analysis) closing(i int) int {
+	depth := 0
+	for ; i < len(a.toks); i++ {
+		switch {
+		case a.is(i, '('):
+			depth++
+		case a.is(i, ')'):
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}

@@ -114,60 +114,6 @@ func (p *Parsed) inSteps(st *Statement, err error, lits []sqltext.Literal, env *
 	return st, nil
 }
 
-// changesIn says whether an item of a WITH clause changes rows.
-func changesIn(w *pg.WithClause) bool {
-	return slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool { return targetOf(c.GetCommonTableExpr().Ctequery) != nil })
-}
-
-// withOf is the WITH clause of a statement, or nil.
-func withOf(n *pg.Node) *pg.WithClause {
-	switch {
-	case n.GetSelectStmt() != nil:
-		return n.GetSelectStmt().WithClause
-	case n.GetInsertStmt() != nil:
-		return n.GetInsertStmt().WithClause
-	case n.GetUpdateStmt() != nil:
-		return n.GetUpdateStmt().WithClause
-	case n.GetDeleteStmt() != nil:
-		return n.GetDeleteStmt().WithClause
-	}
-	return n.GetMergeStmt().GetWithClause()
-}
-
-// targetOf is the name of the table that a statement changes, or nil.
-func targetOf(n *pg.Node) *pg.RangeVar {
-	switch {
-	case n.GetInsertStmt() != nil:
-		return n.GetInsertStmt().Relation
-	case n.GetUpdateStmt() != nil:
-		return n.GetUpdateStmt().Relation
-	case n.GetDeleteStmt() != nil:
-		return n.GetDeleteStmt().Relation
-	}
-	return n.GetMergeStmt().GetRelation()
-}
-
-// returns says whether a statement gives rows.
-func returns(n *pg.Node) bool {
-	return n.GetSelectStmt() != nil || len(n.GetInsertStmt().GetReturningList())+len(n.GetUpdateStmt().GetReturningList())+
-		len(n.GetDeleteStmt().GetReturningList())+len(n.GetMergeStmt().GetReturningList()) > 0
-}
-
-// verbOf is the verb of a statement's tag.
-func verbOf(n *pg.Node) string {
-	switch {
-	case n.GetSelectStmt() != nil:
-		return "SELECT"
-	case n.GetInsertStmt() != nil:
-		return "INSERT"
-	case n.GetUpdateStmt() != nil:
-		return "UPDATE"
-	case n.GetDeleteStmt() != nil:
-		return "DELETE"
-	}
-	return "MERGE"
-}
-
 // steps divides a statement.
 func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
 	if a.tokens() == nil {
@@ -232,22 +178,6 @@ func (s *stepper) read(p *piece) (whole bool, names map[string]bool) {
 		}
 	}
 	return whole, names
-}
-
-// withoutWith is a statement without its WITH clause, if it has one.
-func withoutWith(n *pg.Node) *pg.Node {
-	n = proto.Clone(n).(*pg.Node)
-	switch {
-	case n.GetSelectStmt() != nil:
-		n.GetSelectStmt().WithClause = nil
-	case n.GetUpdateStmt() != nil:
-		n.GetUpdateStmt().WithClause = nil
-	case n.GetDeleteStmt() != nil:
-		n.GetDeleteStmt().WithClause = nil
-	case n.GetMergeStmt() != nil:
-		n.GetMergeStmt().WithClause = nil
-	}
-	return n
 }
 
 // refusesStep says why a step that takes no rows can't be run.
@@ -378,85 +308,12 @@ func (p *piece) each(f func(protoMessage)) {
 	visit(p.stmt.ProtoReflect())
 }
 
-// plain checks what a text of its own could change: functions that see what has been
-// changed before, and collations, which arrays don't have.
-func (s *stepper) plain(n *pg.Node) *Refusal {
-	var r *Refusal
-	several := changesIn(withOf(n))
-	called := func(name string) {
-		if f := s.a.env.Schema.functions[name]; several && f.User && f.Volatility != Immutable || name == "statement_timestamp" {
-			r = unsupported(name+"() can't be called in a data-modifying WITH over several shards: it could see that this is several statements", "Call it in a statement of its own and pass the result as a parameter.")
-		}
-	}
-	eachMessageBelow(n, func(m protoMessage) {
-		switch v := m.Interface().(type) {
-		case *pg.FuncCall:
-			called(unqualified(v.Funcname))
-		case *pg.A_Expr:
-			for _, f := range s.a.env.Schema.Operators[unqualified(v.Name)] {
-				called(f)
-			}
-		}
-	})
-	if r != nil {
-		return r
-	}
-	for _, p := range s.pieces {
-		for _, rv := range append(slices.Clone(p.reads), p.target) {
-			if rv == nil {
-				continue
-			}
-			e := &rte{name: rangeName(rv)}
-			t := s.a.env.find(rv.Schemaname, rv.Relname)
-			for i := range t.columns() {
-				e.columns = append(e.columns, t.Columns[i].Name)
-			}
-			s.a.uses = append(s.a.uses, use{rv, t, e})
-		}
-	}
-	for _, p := range s.pieces {
-		p.w = s.a.wanted(withoutWith(p.stmt))
-		if p.cte == nil {
-			break
-		}
-		gives := p.gives()
-		eachMessageBelow(gives, func(m protoMessage) {
-			if _, ok := m.Interface().(*pg.CollateClause); ok {
-				r = ownTypes()
-			}
-		})
-		w := s.a.wanted(gives)
-		for _, u := range s.a.uses {
-			if (u.rv == p.target || slices.Contains(p.reads, u.rv)) && w.collated(u) {
-				r = ownTypes()
-			}
-		}
-	}
-	return r
-}
-
 // columns are the columns of a table, none of what isn't known.
 func (t *Table) columns() []Column {
 	if t == nil {
 		return nil
 	}
 	return t.Columns
-}
-
-// gives is what the values that a piece returns are made of: its list of RETURNING where
-// that is of tables' columns, or all of it.
-func (p *piece) gives() *pg.Node {
-	from := append(slices.Clone(p.stmt.GetUpdateStmt().GetFromClause()), p.stmt.GetDeleteStmt().GetUsingClause()...)
-	if p.target == nil || p.stmt.GetMergeStmt() != nil || slices.ContainsFunc(from, func(n *pg.Node) bool { return n.GetRangeVar() == nil }) {
-		return withoutWith(p.stmt)
-	}
-	list := slices.Concat(p.stmt.GetInsertStmt().GetReturningList(), p.stmt.GetUpdateStmt().GetReturningList(), p.stmt.GetDeleteStmt().GetReturningList())
-	return &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: &pg.SelectStmt{TargetList: list}}}
-}
-
-// collated says whether values of a column with a collation of its own may be used.
-func (w *wanted) collated(u use) bool {
-	return u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collation != "" })
 }
 
 // times replaces what asks for the time of the transaction.
@@ -598,76 +455,4 @@ func (s *stepper) readBefore(p *piece, earlier []*piece) *Refusal {
 		}
 	}
 	return nil
-}
-
-// acted are the tables of which rows may change when those of a table do, by foreign keys.
-func acted(t *Table) (out []*Table) {
-	todo := []*Table{t}
-	for len(todo) > 0 {
-		t, todo = todo[0], todo[1:]
-		for _, k := range t.ForeignKeys {
-			if k.To == t && k.Acts && !slices.Contains(out, k.From) {
-				out, todo = append(out, k.From), append(todo, k.From)
-			}
-		}
-	}
-	return out
-}
-
-// touches says whether a piece reads or changes one of some tables, or may.
-func (s *stepper) touches(p *piece, tables []*Table) bool {
-	return p.table != nil && slices.Contains(tables, p.table.root()) || slices.ContainsFunc(p.reads, func(rv *pg.RangeVar) bool {
-		t := s.a.env.find(rv.Schemaname, rv.Relname)
-		return t != nil && (slices.Contains(tables, t.root()) || t.Kind != 'r' && t.Kind != 'p')
-	})
-}
-
-// disturbs says why a piece that changes rows can't be run before another one.
-func (s *stepper) disturbs(p, later *piece) *Refusal {
-	no := func(why string) *Refusal {
-		return unsupported("a data-modifying WITH over several shards is not supported where "+why, "Send the statements one by one in a transaction.")
-	}
-	any := later.target != nil || len(later.reads) > 0
-	t := p.table.root()
-	tables := acted(t)
-	triggered := slices.IndexFunc(append([]*Table{t}, tables...), func(x *Table) bool { return x.Triggers })
-	switch {
-	case later.table != nil && later.table.root() == t && !p.apart(later):
-		return no("two parts change " + p.table.String())
-	case any && triggered >= 0:
-		return no("a table has triggers, rules or row level security: " + append([]*Table{t}, tables...)[triggered].String())
-	}
-	for _, k := range t.ForeignKeys {
-		there := later.table != nil && (k.From == later.table.root() || k.To == later.table.root())
-		switch {
-		case k.To == t && p.takes(k.Referred) && (there || k.Acts && s.touches(later, tables)),
-			k.From == t && there && p.stores(k.Columns) && (later.stores(nil) || later.takes(k.Referred)):
-			return no("a foreign key ties " + k.From.String() + " to " + k.To.String())
-		}
-	}
-	return nil
-}
-
-// apart says whether a piece and a later one that change the same table concern different
-// rows in any order: an UPDATE, and an INSERT which it doesn't see, where the UPDATE changes
-// nothing by which the INSERT may find a duplicate.
-func (p *piece) apart(later *piece) bool {
-	ins := later.stmt.GetInsertStmt()
-	return ins != nil && p.stmt.GetUpdateStmt() != nil && ins.GetOnConflictClause().GetAction() != pg.OnConflictAction_ONCONFLICT_UPDATE &&
-		!slices.ContainsFunc(p.table.Columns, func(c Column) bool { return c.Unique && p.assigns([]string{c.Name}) })
-}
-
-// takes says whether a piece may take away values of these columns; stores whether it may
-// store new ones, of any column for none.
-func (p *piece) takes(columns []string) bool {
-	return p.stmt.GetDeleteStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
-}
-
-func (p *piece) stores(columns []string) bool {
-	return p.stmt.GetInsertStmt() != nil || p.stmt.GetMergeStmt() != nil || p.assigns(columns)
-}
-
-func (p *piece) assigns(columns []string) bool {
-	return slices.ContainsFunc(append(slices.Clone(p.stmt.GetUpdateStmt().GetTargetList()), p.stmt.GetInsertStmt().GetOnConflictClause().GetTargetList()...),
-		func(n *pg.Node) bool { return slices.Contains(columns, n.GetResTarget().Name) })
 }
