@@ -12,7 +12,7 @@ import (
 // divide finds the joins that the shards run.
 func (c *combiner) divide() bool {
 	for _, it := range c.sel.FromClause {
-		if !c.item1(it) {
+		if !c.fromItem(it) {
 			return false
 		}
 	}
@@ -37,54 +37,32 @@ func (c *combiner) divide() bool {
 	return true
 }
 
-// item1 adds an item of FROM to the sources. An inner join is two items and
+// fromItem adds an item of FROM to the sources. An inner join is two items and
 // conditions.
-func (c *combiner) item1(n *pg.Node) bool {
+func (c *combiner) fromItem(n *pg.Node) bool {
 	a := c.a
 	if j := n.GetJoinExpr(); j != nil && j.Jointype == pg.JoinType_JOIN_INNER && !j.IsNatural && len(j.UsingClause) == 0 && j.Alias == nil {
 		c.rest = append(c.rest, conjuncts(j.Quals)...)
-		return c.item1(j.Larg) && c.item1(j.Rarg)
+		return c.fromItem(j.Larg) && c.fromItem(j.Rarg)
 	}
 	if n.GetRangeSubselect() != nil || n.GetRangeFunction() != nil && !a.volatile {
 		c.kept = append(c.kept, n)
 		return true
 	}
 	s := &source{items: []*pg.Node{n}, at: map[column]int{}, carried: map[int]Carried{}, plain: true}
-	if rv := n.GetRangeVar(); rv != nil {
+	if rv := n.GetRangeVar(); rv == nil {
+		if !c.joined(n, s) {
+			return false
+		}
+	} else {
 		u, ok := a.useOf(rv)
 		if !ok || u.rte.table == nil { // a CTE or a local relation
 			c.kept = append(c.kept, n)
 			return true
 		}
-		s.rtes = []*rte{u.rte}
-		s.anchor = u.rte.leaf
-		switch {
-		case s.anchor != nil:
-		default:
+		s.rtes, s.anchor = []*rte{u.rte}, u.rte.leaf
+		if s.anchor == nil {
 			s.place = Any
-		}
-	} else {
-		anchor, r := a.side(n)
-		if r != nil || anchor == nil {
-			return false
-		}
-		if _, ok := a.regionOf(c.b, anchor, c.b.alone(), n); !ok {
-			return false
-		}
-		s.anchor = anchor
-		tables := true
-		eachMessageBelow(n, func(m protoMessage) {
-			switch v := m.Interface().(type) {
-			case *pg.RangeVar:
-				if u, ok := a.useOf(v); ok && u.rte.block == c.b {
-					s.rtes = append(s.rtes, u.rte)
-				}
-			case *pg.RangeFunction, *pg.RangeSubselect:
-				tables = false // whose columns are not known
-			}
-		})
-		if !tables {
-			return false
 		}
 	}
 	if s.anchor != nil {
@@ -97,6 +75,32 @@ func (c *combiner) item1(n *pg.Node) bool {
 	}
 	c.sources = append(c.sources, s)
 	return true
+}
+
+// joined makes a join that is not an inner one a source. It returns false if the shards can't
+// run it, or have something in it whose columns are not known.
+func (c *combiner) joined(n *pg.Node, s *source) bool {
+	a := c.a
+	anchor, r := a.side(n)
+	if r != nil || anchor == nil {
+		return false
+	}
+	if _, ok := a.regionOf(c.b, anchor, c.b.alone(), n); !ok {
+		return false
+	}
+	s.anchor = anchor
+	tables := true
+	eachMessageBelow(n, func(m protoMessage) {
+		switch v := m.Interface().(type) {
+		case *pg.RangeVar:
+			if u, ok := a.useOf(v); ok && u.rte.block == c.b {
+				s.rtes = append(s.rtes, u.rte)
+			}
+		case *pg.RangeFunction, *pg.RangeSubselect:
+			tables = false
+		}
+	})
+	return tables
 }
 
 // attach joins reference tables to what an equality ties them to.

@@ -20,7 +20,7 @@ type partial struct {
 // are, as in SELECT DISTINCT count(*) ... ORDER BY count(*).
 func (c *combiner) again(n *pg.Node) bool {
 	i := slices.IndexFunc(c.partials, func(p partial) bool { return c.a.equal(p.call, n) })
-	whole, ok := c.callRange(n.GetFuncCall())
+	whole, ok := c.a.callRange(n.GetFuncCall())
 	if i < 0 || !ok {
 		return false
 	}
@@ -35,12 +35,12 @@ func (c *combiner) again(n *pg.Node) bool {
 func (c *combiner) partial(n *pg.Node) bool {
 	f := n.GetFuncCall()
 	name := c.a.builtin(f)
-	open, last, ok := c.call(f)
+	open, last, ok := c.a.call(f)
 	if name == "" || !ok || f.AggDistinct || f.AggWithinGroup || len(f.AggOrder) > 0 || f.Over != nil || f.FuncVariadic || c.nested(f) {
 		return false
 	}
 	a, s := c.a, c.sources[0]
-	whole, _ := c.callRange(f)
+	whole, _ := c.a.callRange(f)
 	args := a.span(byteRange{int(a.toks[open].Start), int(a.toks[last].End)})
 	var final SQL
 	switch {

@@ -282,18 +282,17 @@ func (c clauses) after(i int) int {
 }
 
 // callRange is the text of a function call with its FILTER.
-func (c *combiner) callRange(f *pg.FuncCall) (byteRange, bool) {
-	_, last, ok := c.call(f)
+func (a *analysis) callRange(f *pg.FuncCall) (byteRange, bool) {
+	_, last, ok := a.call(f)
 	if !ok {
 		return byteRange{}, false
 	}
-	return byteRange{int(c.a.toks[c.a.tokenAt(f.Location)].Start), int(c.a.toks[last].End)}, true
+	return byteRange{int(a.toks[a.tokenAt(f.Location)].Start), int(a.toks[last].End)}, true
 }
 
 // call finds the tokens of a function call: its opening parenthesis, and the last
 // one of it, that of FILTER included.
-func (c *combiner) call(f *pg.FuncCall) (open, last int, ok bool) {
-	a := c.a
+func (a *analysis) call(f *pg.FuncCall) (open, last int, ok bool) {
 	first := a.tokenAt(f.Location)
 	if first < 0 {
 		return 0, 0, false
