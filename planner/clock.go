@@ -68,7 +68,7 @@ func (a *analysis) clockEdit(first, last int, t string, typmod int32) edit {
 		t += "(" + strconv.Itoa(int(typmod)) + ")"
 	}
 	with := SQL{{Own: "('"}, {Clock: true}, {Own: "'::pg_catalog.timestamptz::" + t + ")"}}
-	return edit{byteRange{int(a.toks[first].Start), int(a.toks[last].End)}, with}
+	return edit{a.between(first, last+1), with}
 }
 
 // replaceClocks has span put the transaction's time in the place of what asks for it, and

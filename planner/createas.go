@@ -77,7 +77,7 @@ func intoClause(sel *pg.SelectStmt) *pg.IntoClause {
 
 // createdAs divides the text of CREATE TABLE name AS query.
 func (a *analysis) createdAs(c *pg.CreateTableAsStmt) *CreateAs {
-	toks, end := a.tokens(), a.textEnd()
+	end := a.textEnd()
 	if a.keyword(end-1, "data") && a.keyword(end-2, "with") {
 		end -= 2
 	}
@@ -85,7 +85,7 @@ func (a *analysis) createdAs(c *pg.CreateTableAsStmt) *CreateAs {
 		if !a.keyword(i, "as") {
 			continue
 		}
-		r := byteRange{int(toks[i+1].Start), int(toks[end-1].End)}
+		r := a.between(i+1, end)
 		if readsAsStatement(a.sample(a.verbatim(r)), c.Query) {
 			return &CreateAs{Source: a.verbatim(r), Create: append(a.verbatim(byteRange{0, r.end}), Piece{Own: " WITH NO DATA"})}
 		}
@@ -105,7 +105,7 @@ func (a *analysis) selectedInto(n *pg.Node, rv *pg.RangeVar) *CreateAs {
 		return nil
 	}
 	behind := a.nameEnd(name)
-	source, ok := a.edited(byteRange{0, int(toks[end-1].End)}, []edit{{byteRange{int(toks[into].Start), int(toks[behind-1].End)}, nil}})
+	source, ok := a.edited(byteRange{0, int(toks[end-1].End)}, []edit{{a.between(into, behind), nil}})
 	want := proto.Clone(n).(*pg.Node)
 	first := want.GetSelectStmt()
 	for first.Larg != nil {
@@ -116,7 +116,7 @@ func (a *analysis) selectedInto(n *pg.Node, rv *pg.RangeVar) *CreateAs {
 		return nil
 	}
 	create := own("CREATE " + when(rv.Relpersistence == "t", "TEMPORARY ") + when(rv.Relpersistence == "u", "UNLOGGED ") + "TABLE ")
-	create = append(create, a.verbatim(byteRange{int(toks[name].Start), int(toks[behind-1].End)})...)
+	create = append(create, a.verbatim(a.between(name, behind))...)
 	create = create.add(" AS ", source, " WITH NO DATA")
 	return &CreateAs{Source: source, Create: create}
 }

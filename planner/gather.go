@@ -570,7 +570,7 @@ func (a *analysis) replaceName(edits []edit, rv *pg.RangeVar, with SQL) ([]edit,
 		t := toks[from-1]
 		edits = append(edits, edit{byteRange{int(t.Start), int(t.End)}, own("SELECT * FROM")})
 	}
-	return append(edits, edit{byteRange{int(toks[from].Start), int(toks[to-1].End)}, with}), true
+	return append(edits, edit{a.between(from, to), with}), true
 }
 
 // dropSchemas takes the schemas out of columns' names: what they name has another

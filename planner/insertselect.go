@@ -463,7 +463,7 @@ func (a *analysis) queryText(ins *pg.InsertStmt) (byteRange, bool) {
 		case a.is(end-1, ';'):
 			continue
 		}
-		r := byteRange{int(toks[first].Start), int(toks[end-1].End)}
+		r := a.between(first, end)
 		if readsAsStatement(a.text[r.start:r.end], ins.SelectStmt) {
 			return r, true
 		}

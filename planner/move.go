@@ -265,14 +265,6 @@ func (a *analysis) clause(from, end int, keyword string) int {
 	return end
 }
 
-// between is the text of tokens from to end, exclusive.
-func (a *analysis) between(from, end int) byteRange {
-	if from >= end {
-		return byteRange{}
-	}
-	return byteRange{int(a.toks[from].Start), int(a.toks[end-1].End)}
-}
-
 // assignments reads the SET list that the tokens from to end are.
 func (a *analysis) assignments(targets []*pg.Node, t *Table, from, end int) (out []assignment, r *Refusal) {
 	for len(targets) > 0 && from < end {

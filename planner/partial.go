@@ -41,7 +41,7 @@ func (c *combiner) partial(n *pg.Node) bool {
 	}
 	a, s := c.a, c.sources[0]
 	whole, _ := c.a.callRange(f)
-	args := a.span(byteRange{int(a.toks[open].Start), int(a.toks[last].End)})
+	args := a.span(a.between(open, last+1))
 	var final SQL
 	switch {
 	case name == "count":

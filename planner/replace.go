@@ -65,7 +65,7 @@ func (c *combiner) star(ref *pg.ColumnRef, entry string) {
 
 // replace replaces tokens.
 func (c *combiner) replace(first, last int, with string) {
-	c.edits = append(c.edits, edit{byteRange{int(c.a.toks[first].Start), int(c.a.toks[last].End)}, own(with)})
+	c.edits = append(c.edits, edit{c.a.between(first, last+1), own(with)})
 }
 
 // item deals with an item of a clause where a number is a position.

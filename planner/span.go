@@ -68,7 +68,7 @@ func (a *analysis) findText(n *pg.Node) (byteRange, bool) {
 			break
 		}
 		for to := hi; to < len(a.toks) && to-hi <= maxSpanTokens; to++ {
-			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			r := a.between(from, to+1)
 			if a.balanced(from, to) && readsAs(a.text[r.start:r.end], want) {
 				return r, true
 			}
@@ -287,7 +287,7 @@ func (a *analysis) callRange(f *pg.FuncCall) (byteRange, bool) {
 	if !ok {
 		return byteRange{}, false
 	}
-	return byteRange{int(a.toks[a.tokenAt(f.Location)].Start), int(a.toks[last].End)}, true
+	return a.between(a.tokenAt(f.Location), last+1), true
 }
 
 // call finds the tokens of a function call: its opening parenthesis, and the last
@@ -325,7 +325,7 @@ func (c *combiner) itemText(n *pg.Node) (byteRange, bool) {
 			if !a.balanced(from, to) {
 				continue
 			}
-			r := byteRange{int(a.toks[from].Start), int(a.toks[to].End)}
+			r := a.between(from, to+1)
 			sel := parseOne("SELECT FROM " + a.text[r.start:r.end]).GetSelectStmt()
 			if len(sel.GetFromClause()) == 1 && bareFrom(sel) && same(sel.FromClause[0], want) {
 				return r, true

@@ -184,3 +184,11 @@ func (a *analysis) closing(i int) int {
 	}
 	return -1
 }
+
+// between is the text of tokens from to end, exclusive.
+func (a *analysis) between(from, end int) byteRange {
+	if from >= end {
+		return byteRange{}
+	}
+	return byteRange{int(a.toks[from].Start), int(a.toks[end-1].End)}
+}

@@ -236,7 +236,7 @@ func (s *stepper) divide(n *pg.Node) *Refusal {
 	if i == 0 || i >= last {
 		return nestedDML()
 	}
-	s.pieces = append(s.pieces, &piece{stmt: n, text: byteRange{int(s.a.toks[i].Start), int(s.a.toks[last-1].End)}, target: targetOf(n)})
+	s.pieces = append(s.pieces, &piece{stmt: n, text: s.a.between(i, last), target: targetOf(n)})
 	return nil
 }
 

@@ -265,7 +265,7 @@ func (a *analysis) fillAssigned(assign []*pg.Node, t *Table) (edits []edit) {
 		}
 		if at := a.tokenAt(d.Location); at >= 0 && len(a.telling(t.Columns[i:i+1])) > 0 {
 			sql, _, _ := a.filling(&t.Columns[i])
-			edits = append(edits, edit{byteRange{int(a.toks[at].Start), int(a.toks[at].End)}, sql})
+			edits = append(edits, edit{a.between(at, at+1), sql})
 		}
 	}
 	return edits
@@ -329,7 +329,7 @@ func (a *analysis) fillRows(ins *pg.InsertStmt, t *Table, columns []Column) (edi
 			if at < 0 {
 				return nil, false
 			}
-			edits = append(edits, edit{byteRange{int(a.toks[at].Start), int(a.toks[at].End)}, fill[names[i]]})
+			edits = append(edits, edit{a.between(at, at+1), fill[names[i]]})
 		}
 		if end := rows[r].end - 1; len(rest) > 0 {
 			edits = append(edits, edit{byteRange{end, end}, rest})
@@ -352,7 +352,7 @@ func (a *analysis) fillRow(fill map[string]SQL) ([]edit, bool) {
 			}
 			names, values = append(names, Piece{Own: QuoteIdent(name)}), append(values, fill[name]...)
 		}
-		return []edit{{byteRange{int(toks[i].Start), int(toks[i+1].End)}, append(append(names, values...), Piece{Own: ")"})}}, true
+		return []edit{{a.between(i, i+2), append(append(names, values...), Piece{Own: ")"})}}, true
 	}
 	return nil, false
 }

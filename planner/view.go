@@ -359,7 +359,7 @@ func (a *analysis) keepNames(edits []edit, targets []*pg.ResTarget, rows map[*pg
 // typed makes the row in some tokens one of a view's type. One that may be missing is
 // NULL then, and the cast would make a row of NULLs of it.
 func (a *analysis) typed(first, last int, t *Table, nullable bool) edit {
-	r := byteRange{int(a.toks[first].Start), int(a.toks[last].End)}
+	r := a.between(first, last+1)
 	row := a.verbatim(r)
 	cast := slices.Concat(own("("), row, own(")::"+quoteTable(t)))
 	if nullable {
