@@ -43,8 +43,7 @@ func (r *Runner) copyIn(op *Op, conns []*pool.Conn) {
 			c.SetOut(wire.AppendCopyFail(c.Out(), why))
 		}
 		if extended {
-			c.SetOut(wire.AppendSync(c.Out()))
-			c.Ready++
+			c.SendSync()
 		}
 		if err := c.Flush(); err != nil {
 			c.Fail(err)

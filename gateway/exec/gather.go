@@ -215,8 +215,7 @@ func (p *GatheredPart) spill() *wire.Error {
 		g.Conn.SendQuery("SAVEPOINT " + ownSavepoint)
 	}
 	g.Make(g.Conn, p.index, table)
-	g.Conn.SetOut(wire.AppendSync(g.Conn.Out()))
-	g.Conn.Ready++
+	g.Conn.SendSync()
 	_, e := readResult(g.Conn)
 	if g.Own && e == nil {
 		_, e = readResult(g.Conn)

@@ -21,12 +21,7 @@ func HashByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, value []byte, b
 	if binary {
 		format = wire.FormatBinary
 	}
-	out := wire.AppendParse(c.Out(), "", "SELECT "+t.HashSQL(expr), []uint32{source.OID()})
-	out = wire.AppendBind(out, "", "", []int16{format}, [][]byte{value}, []int16{wire.FormatText})
-	out = wire.AppendExecute(out, "", 0)
-	c.SetOut(wire.AppendSync(out))
-	c.Ready++
-	c.Unnamed = 0
+	sendHash(c, t.HashSQL(expr), source.OID(), format, value)
 	if err := c.Flush(); err != nil {
 		c.Fail(err)
 		return 0, (&pool.Lost{Shard: c.Shard.Name, Err: err}).Wire()
@@ -114,13 +109,19 @@ func modified(t shardmap.KeyType, typmod int32) string {
 	return name
 }
 
+// sendHash sends an expression over one parameter, whose value comes as text.
+func sendHash(c *pool.Conn, expr string, param uint32, format int16, value []byte) {
+	c.SendParse([]byte("SELECT "+expr), []uint32{param})
+	c.SetOut(wire.AppendBind(c.Out(), "", "", []int16{format}, [][]byte{value}, []int16{wire.FormatText}))
+	c.SetOut(wire.AppendExecute(c.Out(), "", 0))
+	c.SendSync()
+}
+
 // ParameterTypes asks a shard which types it gives a statement's parameters.
 func ParameterTypes(c *pool.Conn, text []byte, oids []uint32) ([]uint32, *wire.Error) {
-	out := wire.AppendParse(c.Out(), "", text, oids)
-	out = wire.AppendDescribe(out, wire.Statement, "")
-	c.SetOut(wire.AppendSync(out))
-	c.Ready++
-	c.Unnamed = 0
+	c.SendParse(text, oids)
+	c.SetOut(wire.AppendDescribe(c.Out(), wire.Statement, ""))
+	c.SendSync()
 	if err := c.Flush(); err != nil {
 		return nil, c.Fail(err).(*pool.Lost).Wire()
 	}

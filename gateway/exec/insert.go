@@ -290,13 +290,8 @@ func (r *Rows) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
 // HashesByShard computes the hashes of the values of an array, in their order, on a
 // shard, as HashByShard does.
 func HashesByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error) {
-	sql := "SELECT " + t.HashSQL("CAST(v AS "+modified(t, typmod)+")") + " FROM pg_catalog.unnest($1) AS _(v)"
-	out := wire.AppendParse(c.Out(), "", sql, []uint32{arrayType})
-	out = wire.AppendBind(out, "", "", []int16{wire.FormatBinary}, [][]byte{array}, []int16{wire.FormatText})
-	out = wire.AppendExecute(out, "", 0)
-	c.SetOut(wire.AppendSync(out))
-	c.Ready++
-	c.Unnamed = 0
+	expr := t.HashSQL("CAST(v AS "+modified(t, typmod)+")") + " FROM pg_catalog.unnest($1) AS _(v)"
+	sendHash(c, expr, arrayType, wire.FormatBinary, array)
 	res, e := readResult(c)
 	if e != nil {
 		moved := *e

@@ -215,6 +215,19 @@ func (c *Conn) SendQuery(sql string) {
 	c.Ready++
 }
 
+// SendParse appends the Parse of an unnamed statement. It takes the place of the client's, if
+// that is there: c.Unnamed says which is.
+func (c *Conn) SendParse(sql []byte, types []uint32) {
+	c.SetOut(wire.AppendParse(c.Out(), "", sql, types))
+	c.Unnamed = 0
+}
+
+// SendSync appends a Sync.
+func (c *Conn) SendSync() {
+	c.SetOut(wire.AppendSync(c.Out()))
+	c.Ready++
+}
+
 // Result is what a simple query answered, for the gateway's own use.
 type Result struct {
 	Tags []string

@@ -6,7 +6,6 @@ import (
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
-	"github.com/shardgate/shardgate/wire"
 )
 
 // A Gather whose final statement changes a table runs it on each of the table's shards,
@@ -108,18 +107,14 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 		formats = g.bind.ResultFormats
 	}
 	for i, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, parts.OIDs))
 		s.sendBind(c, g, gatherPortal, parts.Arrays, formats)
 		if g.explain != nil {
 			s.explainTask(c, &g.explain.final.tasks[first+i], true, "")
 		} else {
-			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+			sendWhole(c, gatherPortal)
 		}
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
+		c.SendSync()
 		if err := c.Flush(); err != nil { // now, so that the arrays are not held for each shard
 			c.Fail(err)
 		}

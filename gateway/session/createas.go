@@ -67,13 +67,11 @@ func (s *Session) create(plan *planner.CreateAs, in *inserting) error {
 // sendCreate runs a statement that makes the table. Hidden, its answer is not for the
 // client.
 func (s *Session) sendCreate(c *creating, home *pool.Conn, sql []byte, hidden bool) error {
-	home.SetOut(wire.AppendParse(home.Out(), "", sql, c.query.types))
-	home.Unnamed = 0
+	home.SendParse(sql, c.query.types)
 	s.sendBind(home, c.query, gatherPortal, nil, nil)
 	home.SetOut(wire.AppendExecute(home.Out(), gatherPortal, 0))
 	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
-	home.SetOut(wire.AppendSync(home.Out()))
-	home.Ready++
+	home.SendSync()
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true, Rewritten: true})
 	var tag exec.Tag

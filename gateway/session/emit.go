@@ -129,8 +129,7 @@ func (s *Session) emitBind(st *step) error {
 	}
 	for _, c := range conns {
 		if p.own {
-			c.SetOut(wire.AppendParse(c.Out(), "", p.prep.text, s.shardOIDs(c, p.prep.oids)))
-			c.Unnamed = 0
+			c.SendParse(p.prep.text, s.shardOIDs(c, p.prep.oids))
 			s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Rewritten: true})
 			continue
 		}
@@ -273,8 +272,7 @@ func (s *Session) bindSplit(st *step, sp *planner.Split, conns []*pool.Conn) err
 			}
 			oids = append(oids, o)
 		}
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, oids)))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, oids))
 		start := len(c.Out())
 		c.SetOut(wire.AppendSelected(c.Out(), string(s.bind.Portal), "", &s.bind, pick, s.bind.ResultFormats))
 		s.ownParams(c, c.Out()[start:], p.prep, pick)
@@ -381,8 +379,7 @@ func (s *Session) executeBefore(b *planner.Broadcast, others []*pool.Conn) {
 		return
 	}
 	for _, c := range others {
-		c.SetOut(wire.AppendParse(c.Out(), "", b.Before, nil))
-		c.Unnamed = 0
+		c.SendParse([]byte(b.Before), nil)
 		c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", nil, nil, nil))
 		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
@@ -414,8 +411,7 @@ func (s *Session) executeLimited(st *step, name string, conns []*pool.Conn) erro
 	for p.at < len(conns) {
 		c := conns[p.at]
 		c.SetOut(wire.AppendExecute(c.Out(), name, int32(left)))
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
+		c.SendSync()
 		s.run.Add(exec.Op{Kind: exec.Execute, Conns: []*pool.Conn{c}, HoldTag: true, Columns: p.columns})
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 		if err := s.run.Run(false); err != nil || s.run.Failed != nil {

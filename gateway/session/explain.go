@@ -199,8 +199,7 @@ func (s *Session) sendPicked(c *pool.Conn, g *gathering, sql []byte, pick []int,
 			oids[i] = g.types[n]
 		}
 	}
-	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, oids)))
-	c.Unnamed = 0
+	c.SendParse(sql, s.shardOIDs(c, oids))
 	bind := g.bind
 	if bind == nil {
 		bind = &wire.Bind{}
@@ -289,8 +288,7 @@ func (s *Session) parseWhole(x *explaining) error {
 		s.failGather(asError(err))
 		return nil
 	}
-	home.SetOut(wire.AppendParse(home.Out(), "", x.whole, nil))
-	home.Unnamed = 0
+	home.SendParse(x.whole, nil)
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
 	s.syncUsed(&x.gathering)
 	return s.run.Run(false)

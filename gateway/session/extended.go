@@ -7,7 +7,6 @@ import (
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
-	"github.com/shardgate/shardgate/wire"
 )
 
 // Bounds of what is collected of a batch before it is carried out. Within them,
@@ -411,8 +410,7 @@ func (s *Session) endsBatch(st *step) bool {
 // emitSyncs ends the segment on every connection that it used.
 func (s *Session) emitSyncs(final bool) {
 	for _, c := range s.batchConns {
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
+		c.SendSync()
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c, Final: final && len(s.batchConns) == 1})
 	}
 }

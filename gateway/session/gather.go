@@ -171,8 +171,7 @@ func (s *Session) fetchAtOnce(g *gathering) error {
 		// Its tables are locked before the instant: others must not be waited for then.
 		sql, _ := g.query(nil, i)
 		for _, c := range conns {
-			c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
-			c.Unnamed = 0
+			c.SendParse(sql, s.shardOIDs(c, g.types))
 		}
 		s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: g.denied})
 	}
@@ -228,9 +227,7 @@ func (s *Session) bindPart(g *gathering, i int, conns []*pool.Conn, portal strin
 // executePart asks for the rows of a part.
 func (s *Session) executePart(g *gathering, i int, conns []*pool.Conn, portal string) {
 	for _, c := range conns {
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
-		c.SetOut(wire.AppendExecute(c.Out(), portal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))
+		sendWhole(c, portal)
 	}
 	cols := &exec.Columns{}
 	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: &g.Parts[i]})
@@ -250,7 +247,7 @@ func (s *Session) executePart(g *gathering, i int, conns []*pool.Conn, portal st
 // where, before anything else does, and what its result is like.
 func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 	text := g.client
-	op := exec.Op{Kind: exec.Describe, Conn: home, Hidden: g.explain != nil}
+	op := exec.Op{Hidden: g.explain != nil}
 	if g.plan.Target != nil || g.plan.Changes() { // PostgreSQL describes the result when all is changed
 		op.Hidden, op.Shape = true, &g.shape
 	}
@@ -259,15 +256,23 @@ func (s *Session) describeQuery(home *pool.Conn, g *gathering) {
 		op.Hidden, op.Origins = true, &g.origins
 		s.run.Shift += int32(utf8.RuneCount(g.client[:q[0].Start.Offset(g.clientLits)]))
 	}
-	home.SetOut(wire.AppendParse(home.Out(), "", text, g.types))
-	home.Unnamed = 0
-	s.sendBind(home, g, gatherPortal, nil, nil)
-	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
-	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
-	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
+	s.describeBound(home, g, text, exec.Op{}, op)
+}
+
+// describeBound has a shard describe a statement, once it is bound to the client's parameters.
+// op reads the description, and before has what is particular to Parse and Bind.
+func (s *Session) describeBound(c *pool.Conn, g *gathering, text []byte, before, op exec.Op) {
+	c.SendParse(text, g.types)
+	s.sendBind(c, g, gatherPortal, nil, nil)
+	c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
+	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+	before.Conn, before.Hidden, op.Kind, op.Conn = c, true, exec.Describe, c
+	for _, kind := range []exec.Kind{exec.Parse, exec.Bind} {
+		before.Kind = kind
+		s.run.Add(before)
+	}
 	s.run.Add(op)
-	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
+	s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 }
 
 // on gets the connection to a shard on which the statement reads there.
@@ -302,10 +307,16 @@ func (s *Session) syncUsed(g *gathering) { s.sendSyncs(g.used) }
 // sendSyncs ends what was sent on connections.
 func (s *Session) sendSyncs(conns []*pool.Conn) {
 	for _, c := range conns {
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
+		c.SendSync()
 		s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	}
+}
+
+// sendWhole has a portal described, executed to its end, and closed.
+func sendWhole(c *pool.Conn, portal string) {
+	c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
+	c.SetOut(wire.AppendExecute(c.Out(), portal, 0))
+	c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))
 }
 
 // addWhole adds the operations of a portal on the shards that is parsed, bound, described,
@@ -353,8 +364,7 @@ func (s *Session) sendPortal(c *pool.Conn, g *gathering, sql []byte, keys *exec.
 	if keys != nil {
 		types, arrays = keys.OIDs, keys.Arrays
 	}
-	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, types)))
-	c.Unnamed = 0
+	c.SendParse(sql, s.shardOIDs(c, types))
 	s.sendBind(c, g, portal, arrays, []int16{wire.FormatBinary})
 }
 
@@ -406,8 +416,7 @@ func (s *Session) final(g *gathering) error {
 		formats = g.bind.ResultFormats
 	}
 	sql = g.plan.Final.Append(sql, g.text, g.lits, parts)
-	c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, parts.OIDs)))
-	c.Unnamed = 0
+	c.SendParse(sql, s.shardOIDs(c, parts.OIDs))
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: c, Hidden: true, Ours: true, Rewritten: true})
 	portal := gatherPortal
 	if g.portal != nil {
@@ -431,8 +440,7 @@ func (s *Session) final(g *gathering) error {
 		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, portal))
 		s.run.Add(exec.Op{Kind: exec.Close, Conn: c, Hidden: true})
 	}
-	c.SetOut(wire.AppendSync(c.Out()))
-	c.Ready++
+	c.SendSync()
 	s.run.Add(exec.Op{Kind: exec.Sync, Conn: c})
 	if g.last {
 		s.commitWithLast()

@@ -55,8 +55,7 @@ func (s *Session) checkInsert(in *inserting) error {
 		s.failGather(asError(err))
 		return nil
 	}
-	home.SetOut(wire.AppendParse(home.Out(), "", in.text, nil))
-	home.Unnamed = 0
+	home.SendParse(in.text, nil)
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
 	s.syncUsed(in.query)
 	return s.run.Run(false)
@@ -143,12 +142,9 @@ func (s *Session) selectRows(in *inserting) error {
 		}
 	}
 	for _, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", text, s.shardOIDs(c, q.types)))
-		c.Unnamed = 0
+		c.SendParse(text, s.shardOIDs(c, q.types))
 		s.sendBind(c, q, gatherPortal, nil, in.rows.Formats())
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		sendWhole(c, gatherPortal)
 	}
 	cols := &exec.Columns{}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
@@ -285,14 +281,10 @@ func (s *Session) sendRows(in *inserting, conns []*pool.Conn, of []int) {
 		return of[row]
 	})
 	for i, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, types)))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, types))
 		s.sendBind(c, q, gatherPortal, rows[i%n], formats)
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendSync(c.Out()))
-		c.Ready++
+		sendWhole(c, gatherPortal)
+		c.SendSync()
 	}
 }
 

@@ -53,8 +53,7 @@ func (s *Session) checkMove(m *moving) error {
 		s.failGather(asError(err))
 		return nil
 	}
-	home.SetOut(wire.AppendParse(home.Out(), "", m.text, nil))
-	home.Unnamed = 0
+	home.SendParse(m.text, nil)
 	home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
 	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
 	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &m.shape})
@@ -88,9 +87,7 @@ func (s *Session) readMoved(m *moving) error {
 	sql := m.rows.AppendRows(nil, m.text, m.lits)
 	for _, c := range conns {
 		s.sendPart(c, &m.gathering, sql, nil)
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		sendWhole(c, gatherPortal)
 	}
 	cols := &exec.Columns{}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true, Denied: moveDenied})
@@ -165,12 +162,9 @@ func (s *Session) changeMoved(m *moving) error {
 	}
 	rows := m.rows.Arrays(shards, to)
 	for i, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, slices.Concat(m.types, arrays))))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, slices.Concat(m.types, arrays)))
 		s.sendBind(c, &m.gathering, gatherPortal, rows[i], formats)
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		sendWhole(c, gatherPortal)
 	}
 	cols := &exec.Columns{}
 	op := exec.Op{Kind: exec.Execute, Conns: conns, Hidden: !m.returning, Rewritten: true, Whole: true, HoldTag: true, Columns: cols, Denied: moveDenied}

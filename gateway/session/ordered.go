@@ -25,15 +25,7 @@ func (s *Session) orderedQuery(g *gathering, plan *planner.Ordered) error {
 		return nil
 	}
 	var shape []byte
-	home.SetOut(wire.AppendParse(home.Out(), "", g.client, nil))
-	home.Unnamed = 0
-	s.sendBind(home, g, gatherPortal, nil, nil)
-	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
-	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
-	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: &shape})
-	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
+	s.describeBound(home, g, g.client, exec.Op{}, exec.Op{Hidden: true, Shape: &shape})
 	var keyed []byte
 	m := merging{columns: plan.Columns, keys: s.host.keys.of(plan)}
 	if m.keys == nil {
@@ -130,15 +122,8 @@ func (t *keyTable) forget(plan *planner.Ordered) {
 
 // describeKeys has the home shard describe the shards' query, whose last columns are the keys.
 func (s *Session) describeKeys(home *pool.Conn, g *gathering, plan *planner.Ordered, shape *[]byte) {
-	home.SetOut(wire.AppendParse(home.Out(), "", plan.Query.Append(nil, g.text, g.lits, nil), g.types))
-	home.Unnamed = 0
-	s.sendBind(home, g, gatherPortal, nil, nil)
-	home.SetOut(wire.AppendDescribe(home.Out(), wire.Portal, gatherPortal))
-	home.SetOut(wire.AppendClose(home.Out(), wire.Portal, gatherPortal))
-	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Rewritten: true, Denied: g.denied})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conn: home, Hidden: true, Rewritten: true, Denied: g.denied})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Shape: shape})
-	s.run.Add(exec.Op{Kind: exec.Close, Conn: home, Hidden: true})
+	sql := plan.Query.Append(nil, g.text, g.lits, nil)
+	s.describeBound(home, g, sql, exec.Op{Rewritten: true, Denied: g.denied}, exec.Op{Hidden: true, Shape: shape})
 }
 
 // passing is what DISTINCT, LIMIT and OFFSET let through, by the session's values. ok is false
@@ -193,8 +178,7 @@ func (s *Session) bindOrderedAtOnce(g *gathering, plan *planner.Ordered, m mergi
 	}
 	sql := plan.Query.Append(nil, g.text, g.lits, nil)
 	for _, c := range conns { // to lock its tables, see fetchAtOnce
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, g.types))
 	}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Rewritten: true})
 	sync := func() {
@@ -238,8 +222,7 @@ func (s *Session) bindOrdered(g *gathering, plan *planner.Ordered, m merging, co
 		formats = append(formats, wire.FormatBinary)
 	}
 	for _, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", sql, s.shardOIDs(c, g.types)))
-		c.Unnamed = 0
+		c.SendParse(sql, s.shardOIDs(c, g.types))
 		s.sendBind(c, g, portal, nil, formats)
 		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, portal))
 	}

@@ -409,8 +409,7 @@ const bigint = 20
 func (s *Session) scatterAtOnce(n *planner.Scatter, conns []*pool.Conn, text []byte, hold bool) error {
 	sync := func() { s.sendSyncs(conns) }
 	for _, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", text, nil))
-		c.Unnamed = 0
+		c.SendParse(text, nil)
 	}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true})
 	if err := s.bindAtOnce(conns, sync, func() {
@@ -422,9 +421,7 @@ func (s *Session) scatterAtOnce(n *planner.Scatter, conns []*pool.Conn, text []b
 		return err
 	}
 	for _, c := range conns {
-		c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-		c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-		c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+		sendWhole(c, gatherPortal)
 	}
 	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns})
 	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Merge: n.Merge, HoldTag: hold})

@@ -100,8 +100,7 @@ func (s *Session) describeSteps(x *stepping) error {
 		return nil
 	}
 	describe := func(text []byte, ours bool, op exec.Op) {
-		home.SetOut(wire.AppendParse(home.Out(), "", text, x.types))
-		home.Unnamed = 0
+		home.SendParse(text, x.types)
 		home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
 		s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Ours: ours, Rewritten: ours})
 		op.Kind, op.Conn, op.Hidden = exec.Describe, home, true
@@ -266,13 +265,10 @@ func (s *Session) sendStep(g *gathering, st *planner.Statement, node planner.Nod
 				sql, pick := exec.SplitText(nil, split, &s.values, s.rowsOf(first+i), nil)
 				s.sendPicked(c, g, sql, pick, g.bind.ResultFormats)
 			} else {
-				c.SetOut(wire.AppendParse(c.Out(), "", g.client, s.shardOIDs(c, g.types)))
-				c.Unnamed = 0
+				c.SendParse(g.client, s.shardOIDs(c, g.types))
 				s.sendBind(c, g, gatherPortal, nil, g.bind.ResultFormats)
 			}
-			c.SetOut(wire.AppendDescribe(c.Out(), wire.Portal, gatherPortal))
-			c.SetOut(wire.AppendExecute(c.Out(), gatherPortal, 0))
-			c.SetOut(wire.AppendClose(c.Out(), wire.Portal, gatherPortal))
+			sendWhole(c, gatherPortal)
 		}
 		op.Conns, op.Columns = conns, &exec.Columns{}
 		s.addWhole(op)
