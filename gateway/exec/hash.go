@@ -74,12 +74,10 @@ func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]by
 		for i := range pick {
 			pick[i] = i
 		}
-		out := wire.AppendParse(c.Out(), "", sql, types)
-		out = wire.AppendSelected(out, "", "", bind, pick, []int16{wire.FormatText})
-		out = wire.AppendExecute(out, "", 0)
-		c.SetOut(wire.AppendSync(out))
-		c.Ready++
-		c.Unnamed = 0
+		c.SendParse([]byte(sql), types)
+		c.SetOut(wire.AppendSelected(c.Out(), "", "", bind, pick, []int16{wire.FormatText}))
+		c.SetOut(wire.AppendExecute(c.Out(), "", 0))
+		c.SendSync()
 	}
 	res, err := readResult(c)
 	switch {

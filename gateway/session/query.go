@@ -164,6 +164,15 @@ func (s *Session) several(text string, pieces []string) error {
 
 // refusedInFailed refuses everything but the end of a failed transaction.
 func (s *Session) refusedInFailed(st *planner.Statement) bool {
+	if !s.failedFor(st) {
+		return false
+	}
+	s.client.SetOut(inFailed.Append(s.client.Out()))
+	return true
+}
+
+// failedFor says whether the session is in a failed transaction that a statement doesn't end.
+func (s *Session) failedFor(st *planner.Statement) bool {
 	if s.tx == nil || !s.tx.failed {
 		return false
 	}
@@ -173,7 +182,6 @@ func (s *Session) refusedInFailed(st *planner.Statement) bool {
 			return false
 		}
 	}
-	s.client.SetOut(inFailed.Append(s.client.Out()))
 	return true
 }
 
@@ -432,8 +440,6 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		return s.run.Tag, err
 	case *planner.Explain:
 		return s.explainQuery(n, text, lits, hold)
-	}
-	switch n := node.(type) {
 	case *planner.InsertSelect:
 		err := s.insertQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
@@ -443,8 +449,7 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 	case *planner.Steps:
 		err := s.stepsQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
-	}
-	if n, ok := node.(*planner.CreateAs); ok {
+	case *planner.CreateAs:
 		err := s.createQuery(n, st, text, lits, hold)
 		return s.run.Tag, err
 	}
@@ -476,10 +481,9 @@ func (s *Session) runInBlock(st *planner.Statement, node planner.Node, shards []
 		s.sendSplit(sp, conns)
 		s.run.Add(exec.Op{Kind: exec.Query, Conns: conns, HoldTag: hold, Order: s.order(sp, conns), Whole: true, Rewritten: true})
 	} else {
+		query := string(text)
 		for _, c := range conns {
-			c.SetOut(wire.AppendQuery(c.Out(), text))
-			c.Ready++
-			c.Unnamed = 0
+			c.SendQuery(query)
 		}
 		op := s.queryOp(node, conns)
 		op.HoldTag = hold

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/shardgate/shardgate/planner"
@@ -31,10 +32,8 @@ func (s *Session) takeBack(st *step) {
 	switch {
 	case st.undo != nil:
 		st.undo()
-	case st.bound && st.old == nil:
-		delete(s.portals, st.name)
 	case st.bound:
-		s.portals[st.name] = st.old
+		restore(s.portals, st.name, st.old)
 	}
 }
 
@@ -99,7 +98,7 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 	old := s.stmts[name]
 	if name == "" {
 		delete(s.stmts, "") // even when the new one is refused
-		st.undo = func() { s.restore("", old) }
+		st.undo = func() { restore(s.stmts, "", old) }
 	} else if old != nil {
 		return wire.Errorf(wire.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
 	}
@@ -116,46 +115,48 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 	}
 	s.stmts[name] = prep
 	st.prep = prep
-	st.undo = func() { s.restore(name, old) }
+	st.undo = func() { restore(s.stmts, name, old) }
 	if _, ok := prep.st.Node.(*planner.Control); ok {
 		st.local = wire.AppendParseComplete(nil)
 	}
 	return nil
 }
 
-// restore puts a prepared statement back, or takes it away where it is nil.
-func (s *Session) restore(name string, p *prepared) {
-	if p == nil {
-		delete(s.stmts, name)
+// restore puts back what one of the session's tables had under a name: nothing if it is nil.
+func restore[V any](table map[string]*V, name string, old *V) {
+	if old == nil {
+		delete(table, name)
 	} else {
-		s.stmts[name] = p
+		table[name] = old
 	}
 }
 
 // refusedStep refuses statements in a failed transaction.
 func (s *Session) refusedStep(p *prepared) *wire.Error {
-	if s.tx == nil || !s.tx.failed {
-		return nil
+	if s.failedFor(p.st) {
+		return inFailed
 	}
-	if c, ok := p.st.Node.(*planner.Control); ok {
-		switch c.Kind {
-		case planner.Commit, planner.Rollback, planner.RollbackTo, planner.Empty:
-			return nil
-		}
+	return nil
+}
+
+// statementNamed is the client's prepared statement of a name, "" for the unnamed one.
+func (s *Session) statementNamed(name []byte) (*prepared, *wire.Error) {
+	switch p := s.stmts[string(name)]; {
+	case p != nil:
+		return p, nil
+	case len(name) == 0:
+		return nil, wire.Errorf(wire.UndefinedPreparedStatement, "unnamed prepared statement does not exist")
 	}
-	return inFailed
+	return nil, wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", name)
 }
 
 func (s *Session) resolveBind(st *step) *wire.Error {
 	if err := wire.DecodeBind(st.body, &s.bind); err != nil {
 		return asError(err)
 	}
-	prep := s.stmts[string(s.bind.Statement)]
-	if prep == nil {
-		if len(s.bind.Statement) == 0 {
-			return wire.Errorf(wire.UndefinedPreparedStatement, "unnamed prepared statement does not exist")
-		}
-		return wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", s.bind.Statement)
+	prep, e := s.statementNamed(s.bind.Statement)
+	if e != nil {
+		return e
 	}
 	name := string(s.bind.Portal)
 	if name != "" && (s.portals[name] != nil || s.cursors[name].scratch != nil) {
@@ -183,35 +184,8 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 			p.formats = append([]int16(nil), s.bind.ResultFormats...)
 		}
 		st.local = wire.AppendBindComplete(nil)
-	} else {
-		if n := len(s.bind.Params); n < prep.st.Params {
-			return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d", n, s.bind.Statement, prep.st.Params)
-		}
-		node, shards, err := s.resolve(prep.st, prep.text, prep.lits, &s.bind)
-		if err != nil {
-			return asError(err)
-		}
-		p.node = node
-		p.shards = append(p.oneShard[:0], shards...)
-		if brings(node) {
-			p.bind = append([]byte(nil), st.body...)
-			if _, merges := node.(*planner.Ordered); !merges { // whose shards see all parameters where the client put them
-				if err := s.typesOf(prep); err != nil {
-					return err
-				}
-			}
-		}
-		if prep.asked != nil {
-			answered, err := s.bindAnswers(prep, &s.bind)
-			if err != nil {
-				return err
-			}
-			p.prep, p.own = answered, true
-		}
-		if len(shards) > 1 {
-			p.formats = append([]int16(nil), s.bind.ResultFormats...)
-			p.targets = append([]uint8(nil), s.rowTargets...)
-		}
+	} else if err := s.placePortal(p, st.body); err != nil {
+		return err
 	}
 	st.bound, st.name, st.old = true, name, s.portals[name]
 	s.portals[name] = p
@@ -241,6 +215,38 @@ func (s *Session) forgetPortals() {
 	clear(s.portals)
 }
 
+// placePortal finds the shards of a portal by its parameters.
+func (s *Session) placePortal(p *portal, bind []byte) *wire.Error {
+	prep := p.prep
+	if n := len(s.bind.Params); n < prep.st.Params {
+		return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d", n, s.bind.Statement, prep.st.Params)
+	}
+	node, shards, err := s.resolve(prep.st, prep.text, prep.lits, &s.bind)
+	if err != nil {
+		return asError(err)
+	}
+	p.node, p.shards = node, append(p.oneShard[:0], shards...)
+	if brings(node) {
+		p.bind = bytes.Clone(bind)
+		if _, merges := node.(*planner.Ordered); !merges { // whose shards see all parameters where the client put them
+			if err := s.typesOf(prep); err != nil {
+				return err
+			}
+		}
+	}
+	if prep.asked != nil {
+		answered, err := s.bindAnswers(prep, &s.bind)
+		if err != nil {
+			return err
+		}
+		p.prep, p.own = answered, true
+	}
+	if len(shards) > 1 {
+		p.formats, p.targets = slices.Clone(s.bind.ResultFormats), slices.Clone(s.rowTargets)
+	}
+	return nil
+}
+
 func (s *Session) resolveDescribe(st *step) *wire.Error {
 	kind, name, err := wire.DecodeDescribe(st.body)
 	if err != nil {
@@ -248,11 +254,9 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 	}
 	st.kind = kind
 	if kind == wire.Statement {
-		if st.prep = s.stmts[string(name)]; st.prep == nil {
-			if len(name) == 0 {
-				return wire.Errorf(wire.UndefinedPreparedStatement, "unnamed prepared statement does not exist")
-			}
-			return wire.Errorf(wire.UndefinedPreparedStatement, "prepared statement \"%s\" does not exist", name)
+		var e *wire.Error
+		if st.prep, e = s.statementNamed(name); e != nil {
+			return e
 		}
 		if err := s.plan(st.prep); err != nil {
 			return err
@@ -318,16 +322,12 @@ func (s *Session) resolveClose(st *step) *wire.Error {
 		old := s.stmts[key]
 		delete(s.stmts, key)
 		st.local = wire.AppendCloseComplete(nil)
-		st.undo = func() { s.restore(key, old) }
+		st.undo = func() { restore(s.stmts, key, old) }
 		return nil
 	}
 	old, portal := s.portalOf(key), s.portals[key]
 	delete(s.portals, key)
-	st.undo = func() {
-		if portal != nil {
-			s.portals[key] = portal
-		}
-	}
+	st.undo = func() { restore(s.portals, key, portal) }
 	st.portal = old
 	if old == nil || isControl(old) {
 		st.local = wire.AppendCloseComplete(nil)
