@@ -38,5 +38,6 @@
 // about WITH that changes rows, and steps.go and stepsafe.go run one statement as several.
 //
 // The rest. ddl.go, createtable.go, altertable.go and constraints.go plan changes of the
-// schema, utility.go what is about the session or a server, and explain.go EXPLAIN.
+// schema, utility.go what is about the session or a server, explain.go EXPLAIN, and asked.go
+// has what the gateway answers by itself.
 package planner
