@@ -22,15 +22,9 @@ func HashByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, value []byte, b
 		format = wire.FormatBinary
 	}
 	sendHash(c, t.HashSQL(expr), source.OID(), format, value)
-	if err := c.Flush(); err != nil {
-		c.Fail(err)
-		return 0, (&pool.Lost{Shard: c.Shard.Name, Err: err}).Wire()
-	}
-	res, err := c.ReadResult()
-	if err != nil {
-		e := *wire.AsError(err)
-		e.Position = 0
-		return 0, &e
+	res, e := readOwn(c)
+	if e != nil {
+		return 0, e
 	}
 	h, err := strconv.ParseInt(res.Value(0), 10, 64)
 	if err != nil {
@@ -47,11 +41,9 @@ func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte)
 		wide = shardmap.KeyInt8 // a value that no row has is no error
 	}
 	c.SendQuery("SELECT " + wide.HashSQL("CAST(("+string(expr)+") AS "+modified(wide, typmod)+")"))
-	res, err := readResult(c)
+	res, err := readOwn(c)
 	if err != nil {
-		e := *err
-		e.Position = 0
-		return 0, false, &e
+		return 0, false, err
 	}
 	if len(res.Rows) == 1 && res.Rows[0][0] == nil {
 		return 0, true, nil
@@ -79,12 +71,10 @@ func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]by
 		c.SetOut(wire.AppendExecute(c.Out(), "", 0))
 		c.SendSync()
 	}
-	res, err := readResult(c)
+	res, err := readOwn(c)
 	switch {
 	case err != nil:
-		e := *err
-		e.Position = 0
-		return nil, &e
+		return nil, err
 	case len(res.Rows) != 1 || len(res.Rows[0]) != 1:
 		return nil, wire.Errorf(wire.InternalError, "a shard gave no value for an expression")
 	}
@@ -113,6 +103,16 @@ func sendHash(c *pool.Conn, expr string, param uint32, format int16, value []byt
 	c.SetOut(wire.AppendBind(c.Out(), "", "", []int16{format}, [][]byte{value}, []int16{wire.FormatText}))
 	c.SetOut(wire.AppendExecute(c.Out(), "", 0))
 	c.SendSync()
+}
+
+// readOwn is readResult of a statement of the gateway's own: where in its text an error is
+// means nothing to the client.
+func readOwn(c *pool.Conn) (*pool.Result, *wire.Error) {
+	res, err := readResult(c)
+	if err != nil {
+		return nil, err.WithPosition(0)
+	}
+	return res, nil
 }
 
 // ParameterTypes asks a shard which types it gives a statement's parameters.

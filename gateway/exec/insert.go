@@ -292,13 +292,7 @@ func (r *Rows) hashed(k planner.InsertKey, typmod int32, v *Values) bool {
 func HashesByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error) {
 	expr := t.HashSQL("CAST(v AS "+modified(t, typmod)+")") + " FROM pg_catalog.unnest($1) AS _(v)"
 	sendHash(c, expr, arrayType, wire.FormatBinary, array)
-	res, e := readResult(c)
-	if e != nil {
-		moved := *e
-		moved.Position = 0
-		e = &moved
-	}
-	return res, e
+	return readOwn(c)
 }
 
 // AppendInsert writes the INSERT of rows that are given to it as arrays, which are

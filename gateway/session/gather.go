@@ -324,7 +324,7 @@ func sendWhole(c *pool.Conn, portal string) {
 func (s *Session) addWhole(op exec.Op) {
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: op.Conns, Hidden: true, Ours: true, Rewritten: true})
 	s.run.Add(exec.Op{Kind: exec.Bind, Conns: op.Conns, Hidden: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conns: op.Conns, Hidden: true, Columns: op.Columns})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conns: op.Conns, Hidden: true, Columns: op.Columns, Into: op.Into})
 	s.run.Add(op)
 	s.run.Add(exec.Op{Kind: exec.Close, Conns: op.Conns, Hidden: true})
 }

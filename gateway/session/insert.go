@@ -146,18 +146,13 @@ func (s *Session) selectRows(in *inserting) error {
 		s.sendBind(c, q, gatherPortal, nil, in.rows.Formats())
 		sendWhole(c, gatherPortal)
 	}
-	cols := &exec.Columns{}
-	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols, Into: in.rows})
-	s.run.Add(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: cols, Into: in.rows, Rewritten: true, Done: func() {
+	s.addWhole(exec.Op{Kind: exec.Execute, Conns: conns, Hidden: true, Columns: &exec.Columns{}, Into: in.rows, Rewritten: true, Done: func() {
 		if sc, ok := node.(*planner.Scatter); ok && sc.Merge == planner.AddIntegers {
 			if e := in.rows.AddUp(); e != nil {
 				s.run.Fail(e)
 			}
 		}
 	}})
-	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
 	s.syncUsed(q)
 	return s.run.Run(false)
 }

@@ -67,11 +67,7 @@ func (s *Session) readMoved(m *moving) error {
 	v.Text, v.Literals, v.Bind, v.ASCIIOnly = m.text, m.lits, m.bind, s.asciiOnly()
 	shards, err := s.prune(m.plan.Pins)
 	if err != nil {
-		e := *asError(err)
-		if e.Position > 0 {
-			e.Position += s.run.Shift
-		}
-		s.failGather(&e)
+		s.failGather(s.shifted(asError(err)))
 		return nil
 	}
 	shards = slices.Clone(shards)
@@ -166,8 +162,7 @@ func (s *Session) changeMoved(m *moving) error {
 		s.sendBind(c, &m.gathering, gatherPortal, rows[i], formats)
 		sendWhole(c, gatherPortal)
 	}
-	cols := &exec.Columns{}
-	op := exec.Op{Kind: exec.Execute, Conns: conns, Hidden: !m.returning, Rewritten: true, Whole: true, HoldTag: true, Columns: cols, Denied: moveDenied}
+	op := exec.Op{Kind: exec.Execute, Conns: conns, Hidden: !m.returning, Rewritten: true, Whole: true, HoldTag: true, Columns: &exec.Columns{}, Denied: moveDenied}
 	if m.prep == nil && m.returning {
 		op.Shape = &m.shape
 	}
@@ -177,11 +172,7 @@ func (s *Session) changeMoved(m *moving) error {
 			s.run.Fail(wire.Errorf(wire.InternalError, "%d rows of %s were to be changed, and %d were", m.rows.Count(), m.plan.Table, tag.Rows))
 		}
 	}
-	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true, Ours: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Bind, Conns: conns, Hidden: true, Rewritten: true})
-	s.run.Add(exec.Op{Kind: exec.Describe, Conns: conns, Hidden: true, Columns: cols})
-	s.run.Add(op)
-	s.run.Add(exec.Op{Kind: exec.Close, Conns: conns, Hidden: true})
+	s.addWhole(op)
 	s.syncUsed(&m.gathering)
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 		return err

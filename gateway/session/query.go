@@ -107,6 +107,15 @@ func (s *Session) planError(err error) *wire.Error {
 	return e
 }
 
+// shifted is an error that is about one of several statements with its position in all of
+// their text.
+func (s *Session) shifted(e *wire.Error) *wire.Error {
+	if e.Position == 0 {
+		return e
+	}
+	return e.WithPosition(e.Position + s.run.Shift)
+}
+
 // several runs the statements of one Query in an implicit transaction block, as
 // PostgreSQL does, up to the first that fails. The pieces lie in text in their
 // order, and what is said of positions is about text.
@@ -123,11 +132,7 @@ func (s *Session) several(text string, pieces []string) error {
 		statement := []byte(piece)
 		st, lits, _, err := s.plannerNow().Plan(statement, &s.scan)
 		if err != nil {
-			e := *s.planError(err)
-			if e.Position > 0 {
-				e.Position += s.run.Shift
-			}
-			s.tell(&e)
+			s.tell(s.shifted(s.planError(err)))
 			return nil
 		}
 		last := i == len(pieces)-1
@@ -355,11 +360,7 @@ func (s *Session) splitter(n *planner.CopyIn, conns []*pool.Conn) *exec.Splitter
 func (s *Session) inBlock(st *planner.Statement, text []byte, lits []sqltext.Literal, last bool) error {
 	node, shards, err := s.resolve(st, text, lits, nil)
 	if err != nil {
-		e := *asError(err)
-		if e.Position > 0 {
-			e.Position += s.run.Shift
-		}
-		s.tell(&e)
+		s.tell(s.shifted(asError(err)))
 		return errStatementFailed
 	}
 	if st.NoTransaction {

@@ -140,9 +140,7 @@ func (s *Session) planSteps(x *stepping) *wire.Error {
 			}
 		}
 		if e != nil {
-			own := *e
-			own.Position = 0 // in a text that the client doesn't know
-			return &own
+			return e.WithPosition(0) // in a text that the client doesn't know
 		}
 		x.steps = append(x.steps, stepRun{prep, passed})
 	}
