@@ -93,15 +93,7 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		}
 		return everywhere()
 	case n.GetAlterObjectSchemaStmt() != nil:
-		s := n.GetAlterObjectSchemaStmt()
-		if s.Relation != nil {
-			if d, t := a.distributionOf(s.Relation.Schemaname, s.Relation.Relname); distributed(d) && a.env.Shards > 1 {
-				refuse(renamed(t))
-			}
-			a.newName(s.Newschema, s.Relation.Relname)
-			return atHome()
-		}
-		return everywhere()
+		return a.setSchema(n.GetAlterObjectSchemaStmt())
 	case n.GetCreateTrigStmt() != nil:
 		a.noTables(&pg.FuncCall{Funcname: n.GetCreateTrigStmt().Funcname}, "a trigger")
 		a.sameOnCopies(n.GetCreateTrigStmt())
@@ -113,21 +105,7 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		a.policy(n.GetAlterPolicyStmt().Table, n)
 		return a.onRelation(n.GetAlterPolicyStmt().Table)
 	case n.GetRuleStmt() != nil:
-		r := n.GetRuleStmt().Relation
-		spread := false
-		eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
-			switch v := m.Interface().(type) {
-			case *pg.RangeVar:
-				d, _ := a.distributionOf(v.Schemaname, v.Relname)
-				spread = spread || distributed(d) || d == MixedView
-			case *pg.FuncCall:
-				a.noTables(v, "a rule")
-			}
-		})
-		if spread && a.env.Shards > 1 && r != nil {
-			refuse(unsupported("rules on or with distributed tables are not supported", "Send what the rule would do as statements of their own."))
-		}
-		return atHome()
+		return a.rule(n)
 	case n.GetCreateStatsStmt() != nil:
 		return a.onRelations(n.GetCreateStatsStmt().Relations)
 	case n.GetClusterStmt() != nil && n.GetClusterStmt().Relation != nil:
@@ -138,11 +116,7 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		}
 		return a.onRelation(n.GetReindexStmt().Relation)
 	case n.GetCreateSeqStmt() != nil:
-		a.notDistributed(n.GetCreateSeqStmt().Sequence, "CREATE SEQUENCE")
-		if s := n.GetCreateSeqStmt().Sequence; a.temporary(s) {
-			return temporaryIn(atHome(), s)
-		}
-		return atHome()
+		return a.createSequence(n.GetCreateSeqStmt().Sequence)
 	case n.GetAlterSeqStmt() != nil:
 		return atHome()
 	case n.GetRefreshMatViewStmt() != nil:
@@ -177,6 +151,44 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 	}
 	refuse(unsupported("this kind of statement is not supported by the gateway", "Run it on the shards themselves."))
 	return nil
+}
+
+// setSchema plans ALTER ... SET SCHEMA.
+func (a *analysis) setSchema(s *pg.AlterObjectSchemaStmt) *Statement {
+	if s.Relation == nil {
+		return everywhere()
+	}
+	if d, t := a.distributionOf(s.Relation.Schemaname, s.Relation.Relname); distributed(d) && a.env.Shards > 1 {
+		refuse(renamed(t))
+	}
+	a.newName(s.Newschema, s.Relation.Relname)
+	return atHome()
+}
+
+// rule plans CREATE RULE.
+func (a *analysis) rule(n *pg.Node) *Statement {
+	spread := false
+	eachMessage(n.ProtoReflect(), func(m protoreflect.Message) {
+		switch v := m.Interface().(type) {
+		case *pg.RangeVar:
+			d, _ := a.distributionOf(v.Schemaname, v.Relname)
+			spread = spread || distributed(d) || d == MixedView
+		case *pg.FuncCall:
+			a.noTables(v, "a rule")
+		}
+	})
+	if spread && a.env.Shards > 1 && n.GetRuleStmt().Relation != nil {
+		refuse(unsupported("rules on or with distributed tables are not supported", "Send what the rule would do as statements of their own."))
+	}
+	return atHome()
+}
+
+func (a *analysis) createSequence(rv *pg.RangeVar) *Statement {
+	a.notDistributed(rv, "CREATE SEQUENCE")
+	if a.temporary(rv) {
+		return temporaryIn(atHome(), rv)
+	}
+	return atHome()
 }
 
 // namesGateway says whether a statement names the schema of the gateways or

@@ -44,22 +44,9 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			}
 			continue
 		case 'T':
-			if op.Columns != nil && i == 0 {
-				err = r.describe(c, op.Columns)
+			if pass = pass && i == 0; i == 0 {
+				err = r.rowDescription(op, c)
 			}
-			if err == nil && (pass || op.Into != nil || op.Shape != nil) && i == 0 {
-				err = r.translate(c)
-			}
-			if err == nil && op.Origins != nil && i == 0 {
-				err = r.origins(op, c)
-			}
-			if err == nil && op.Into != nil && i == 0 {
-				err = r.keepTypes(op.Into, c)
-			}
-			if err == nil && op.Shape != nil && i == 0 {
-				*op.Shape, err = keepMessage(c, h.Type)
-			}
-			pass = pass && i == 0
 			end = op.Kind == Describe
 		case 't':
 			if pass {
@@ -80,17 +67,8 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			r.Suspended = h.Type == 's'
 			pass = pass && i == 0
 		case 'Z':
-			var body []byte
-			if body, err = c.Body(); err == nil && len(body) == 1 {
-				c.Ready--
-				c.Status = body[0]
-			}
-			end = true
-			pass = op.Final
-			if pass && len(r.changed) > 0 {
-				r.write(r.AppendChanged)
-				r.relay(c)
-			}
+			err = r.ready(c, op.Final)
+			end, pass = true, op.Final
 		case 'E':
 			return r.serverError(op, c)
 		case 'N':
@@ -127,6 +105,42 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			return last
 		}
 	}
+}
+
+// rowDescription takes what an operation wants to know from a RowDescription, and makes its
+// OIDs the client's where it is to go there, or to be kept.
+func (r *Runner) rowDescription(op *Op, c *pool.Conn) (err error) {
+	if op.Columns != nil {
+		err = r.describe(c, op.Columns)
+	}
+	if err == nil && (!op.Hidden || op.Into != nil || op.Shape != nil) {
+		err = r.translate(c)
+	}
+	if err == nil && op.Origins != nil {
+		err = r.origins(op, c)
+	}
+	if err == nil && op.Into != nil {
+		err = r.keepTypes(op.Into, c)
+	}
+	if err == nil && op.Shape != nil {
+		*op.Shape, err = keepMessage(c, 'T')
+	}
+	return err
+}
+
+// ready reads a ReadyForQuery. Before one that is the client's go the settings that have
+// changed.
+func (r *Runner) ready(c *pool.Conn, final bool) error {
+	body, err := c.Body()
+	if err == nil && len(body) == 1 {
+		c.Ready--
+		c.Status = body[0]
+	}
+	if final && len(r.changed) > 0 {
+		r.write(r.AppendChanged)
+		r.relay(c)
+	}
+	return err
 }
 
 // completed is the kind of operation that NoData, ParseComplete, BindComplete or
