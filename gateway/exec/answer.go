@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"encoding/binary"
 	"errors"
 	"regexp"
 	"strings"
@@ -375,4 +376,13 @@ func drainOne(c *pool.Conn, r *Runner) error {
 		}
 	}
 	return c.Drop()
+}
+
+// keepMessage copies the message at the head of c's input.
+func keepMessage(c *pool.Conn, typ byte) ([]byte, error) {
+	body, err := c.Body()
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.BigEndian.AppendUint32([]byte{typ}, uint32(len(body)+4)), body...), nil
 }

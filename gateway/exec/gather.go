@@ -273,25 +273,6 @@ func awaitCopy(c *pool.Conn) *wire.Error {
 	}
 }
 
-func readResult(c *pool.Conn) (*pool.Result, *wire.Error) {
-	if err := c.Flush(); err != nil {
-		return nil, asLost(c.Fail(err))
-	}
-	res, err := c.ReadResult()
-	if err != nil {
-		return nil, asLost(err)
-	}
-	return res, nil
-}
-
-// asLost is an error of a connection as the client is told of it.
-func asLost(err error) *wire.Error {
-	if lost, ok := err.(*pool.Lost); ok {
-		return lost.Wire()
-	}
-	return wire.AsError(err)
-}
-
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
 	if p.inMemory() && !p.inlines() {

@@ -55,32 +55,6 @@ func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte)
 	return uint64(n), false, nil
 }
 
-// TextValue computes an expression's value as text, nil for NULL. bind has its parameters,
-// of these types; nil if there are none.
-func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]byte, *wire.Error) {
-	sql := "SELECT (" + string(expr) + ")::pg_catalog.text"
-	if bind == nil {
-		c.SendQuery(sql)
-	} else {
-		pick := make([]int, len(types))
-		for i := range pick {
-			pick[i] = i
-		}
-		c.SendParse([]byte(sql), types)
-		c.SetOut(wire.AppendSelected(c.Out(), "", "", bind, pick, []int16{wire.FormatText}))
-		c.SetOut(wire.AppendExecute(c.Out(), "", 0))
-		c.SendSync()
-	}
-	res, err := readOwn(c)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(res.Rows) != 1 || len(res.Rows[0]) != 1:
-		return nil, wire.Errorf(wire.InternalError, "a shard gave no value for an expression")
-	}
-	return res.Rows[0][0], nil
-}
-
 // modified is a type's name with its modifier.
 func modified(t shardmap.KeyType, typmod int32) string {
 	name := t.SQLName()
@@ -105,51 +79,10 @@ func sendHash(c *pool.Conn, expr string, param uint32, format int16, value []byt
 	c.SendSync()
 }
 
-// readOwn is readResult of a statement of the gateway's own: where in its text an error is
-// means nothing to the client.
-func readOwn(c *pool.Conn) (*pool.Result, *wire.Error) {
-	res, err := readResult(c)
-	if err != nil {
-		return nil, err.WithPosition(0)
-	}
-	return res, nil
-}
-
-// ParameterTypes asks a shard which types it gives a statement's parameters.
-func ParameterTypes(c *pool.Conn, text []byte, oids []uint32) ([]uint32, *wire.Error) {
-	c.SendParse(text, oids)
-	c.SetOut(wire.AppendDescribe(c.Out(), wire.Statement, ""))
-	c.SendSync()
-	if err := c.Flush(); err != nil {
-		return nil, c.Fail(err).(*pool.Lost).Wire()
-	}
-	var types []uint32
-	var failed *wire.Error
-	for c.Ready > 0 {
-		m, err := c.Read()
-		if err != nil {
-			return nil, c.Fail(err).(*pool.Lost).Wire()
-		}
-		switch m[0] {
-		case 't':
-			d, err := wire.DecodeParameterDescription(m[5:])
-			if err != nil {
-				return nil, c.Fail(err).(*pool.Lost).Wire()
-			}
-			types = make([]uint32, d.Len())
-			for i := range types {
-				types[i] = d.OID(i)
-			}
-		case 'E':
-			e, err := wire.ParseError(m[5:])
-			if err != nil {
-				return nil, c.Fail(err).(*pool.Lost).Wire()
-			}
-			failed = e
-		case 'Z':
-			c.Ready--
-			c.Status = m[5]
-		}
-	}
-	return types, failed
+// HashesByShard computes the hashes of the values of an array, in their order, on a
+// shard, as HashByShard does.
+func HashesByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, arrayType uint32, array []byte) (*pool.Result, *wire.Error) {
+	expr := t.HashSQL("CAST(v AS "+modified(t, typmod)+")") + " FROM pg_catalog.unnest($1) AS _(v)"
+	sendHash(c, expr, arrayType, wire.FormatBinary, array)
+	return readOwn(c)
 }
