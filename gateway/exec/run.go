@@ -1,11 +1,3 @@
-// Package exec sends messages to shards and brings their answers to the client:
-// the one path on which everything a client asks for travels, from a select by
-// key to a COPY over all shards. It does not plan and does not know transactions.
-//
-// The governing idea: what is to be done is a list of operations. All of them are
-// written to their shards first, and then the answers are read in the order of
-// the list, by the one goroutine that owns the session, straight from a shard's
-// read buffer to the client.
 package exec
 
 import (

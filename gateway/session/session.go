@@ -1,11 +1,3 @@
-// Package session is one client's conversation with the gateway: the protocol's
-// state machine, the transaction, the settings, and the prepared statements and
-// portals under the client's own names. It decides what runs where and when;
-// exec carries it out.
-//
-// The governing idea: one goroutine owns a session with its socket, its
-// transaction and its shard connections. Others only signal it, by Cancel and
-// Terminate.
 package session
 
 import (
