@@ -240,14 +240,15 @@ func (a *analysis) relation(rv *pg.RangeVar, lvl *level) *rte {
 	for i := range t.Columns {
 		e.columns = append(e.columns, t.Columns[i].Name)
 	}
-	if rv.Alias != nil {
-		for i, c := range rv.Alias.Colnames {
-			if i < len(e.columns) {
-				e.columns[i] = str(c)
-			}
-		}
-	}
+	renameColumns(e.columns, rv.GetAlias().GetColnames())
 	return e
+}
+
+// renameColumns gives the first of some columns the names that an alias lists.
+func renameColumns(columns []string, names []*pg.Node) {
+	for i, n := range names[:min(len(names), len(columns))] {
+		columns[i] = str(n)
+	}
 }
 
 // missing is PostgreSQL's own error for a relation that does not exist.

@@ -165,11 +165,7 @@ func (a *analysis) columnCollation(b *block, v *pg.Node) (name string, ok bool) 
 		c.rte = b.lvl.rtes[0]
 		if s := a.subselect(b, c.rte); s != nil {
 			names := a.columnNames(s.Subquery.GetSelectStmt(), c.rte)
-			for i, n := range s.GetAlias().GetColnames() {
-				if i < len(names) {
-					names[i] = str(n)
-				}
-			}
+			renameColumns(names, s.GetAlias().GetColnames())
 			c.n = slices.Index(names, unqualified(ref.Fields))
 			known = c.n >= 0
 		}

@@ -21,11 +21,7 @@ func (a *analysis) derive(s *pg.RangeSubselect, e *rte, lvl *level) *facts {
 	if !ok {
 		return around
 	}
-	for i, n := range s.Alias.GetColnames() {
-		if i < len(names) {
-			names[i] = str(n)
-		}
-	}
+	renameColumns(names, s.Alias.GetColnames())
 	e.columns, e.inside = names, cols
 	return around
 }
@@ -61,9 +57,7 @@ func (a *analysis) outputsOf(cte *pg.CommonTableExpr, w *pg.WithClause, in *leve
 	if !ok || w.Recursive || a.mentioned(cte.Ctename) != (mentions{1, 1}) || len(cte.Aliascolnames) > len(names) {
 		return outputs{}
 	}
-	for i, n := range cte.Aliascolnames {
-		names[i] = str(n)
-	}
+	renameColumns(names, cte.Aliascolnames)
 	return outputs{names, cols}
 }
 
@@ -73,9 +67,7 @@ func (e *rte) see(out outputs, renamed []*pg.Node) {
 		return
 	}
 	e.columns, e.inside = slices.Clone(out.names), out.cols
-	for i, n := range renamed {
-		e.columns[i] = str(n)
-	}
+	renameColumns(e.columns, renamed)
 }
 
 // outputs are a query's columns: their names, and what columns of tables they are

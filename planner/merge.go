@@ -280,11 +280,7 @@ func (a *analysis) sourceText(m *merging, w *wanted, out *InsertSelect) (r byteR
 		return r, with, nil, unsupported("the source of a MERGE that inserts rows, which have to be brought together, has to be a table or a query", "Write USING (SELECT ...) AS name.")
 	}
 	names = a.columnNames(s.Subquery.GetSelectStmt(), m.source)
-	for i, n := range s.Alias.GetColnames() {
-		if i < len(names) {
-			names[i] = str(n)
-		}
-	}
+	renameColumns(names, s.Alias.GetColnames())
 	out.Start, out.End = sqltext.AnchorOf(r.start, a.lits), sqltext.AnchorOf(r.end, a.lits)
 	return r, with, names, a.planQuery(r, a.literalsIn(r, out), out)
 }

@@ -202,23 +202,9 @@ func (a *analysis) definition(t *Table, x *expansion) (string, *Refusal) {
 				edits = append(edits, edit{byteRange{int(v.Location), int(v.Location)}, own("pg_catalog.")})
 			case used == nil || used.Distribution != ShardedView || refusal != nil:
 			default:
-				var inner string
-				if inner, refusal = a.definition(used, x); refusal == nil {
-					edits, ok = d.replaceName(edits, v, own("("+inner+")"))
-				}
-				var columns []string
-				for i := range used.Columns {
-					columns = append(columns, used.Columns[i].Name)
-				}
-				for i, n := range v.GetAlias().GetColnames() {
-					columns[i] = str(n)
-				}
-				if d.wholeRow(d.stmt, rangeName(v), columns) {
-					typed := false
-					if edits, typed = d.typeRows(edits, use{v, used, &rte{name: rangeName(v), columns: columns}}); !typed {
-						x.bar(wholeRow(used))
-					}
-				}
+				var done bool
+				edits, done, refusal = d.insertView(edits, use{rv: v, table: used}, x)
+				ok = ok && done
 			}
 		}
 	})
@@ -238,6 +224,30 @@ func (a *analysis) definition(t *Table, x *expansion) (string, *Refusal) {
 		return "", viewRefused(t, "the views below it are too large", writeViewOut)
 	}
 	return out, nil
+}
+
+// insertView puts a view's query in the place of its name in the definition of another. ok is
+// false where the name isn't found.
+func (a *analysis) insertView(edits []edit, u use, x *expansion) (_ []edit, ok bool, refusal *Refusal) {
+	inner, refusal := a.definition(u.table, x)
+	if refusal != nil {
+		return edits, true, refusal
+	}
+	if edits, ok = a.replaceName(edits, u.rv, own("("+inner+")")); !ok {
+		return edits, false, nil
+	}
+	u.rte = &rte{name: rangeName(u.rv)}
+	for i := range u.table.Columns {
+		u.rte.columns = append(u.rte.columns, u.table.Columns[i].Name)
+	}
+	renameColumns(u.rte.columns, u.rv.GetAlias().GetColnames())
+	if a.wholeRow(a.stmt, u.rte.name, u.rte.columns) {
+		typed := false
+		if edits, typed = a.typeRows(edits, u); !typed {
+			x.bar(wholeRow(u.table))
+		}
+	}
+	return edits, true, nil
 }
 
 // wholeRow says whether a statement may use an entry's row as a value: by its name,
