@@ -51,6 +51,23 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 	if d == Reference {
 		node.LockReference = []string{quoteTable(t)}
 	}
+	columns := copiedColumns(c, t)
+	if d == Sharded {
+		node.Types = t.Key.Types
+		for _, k := range t.Key.Columns {
+			i := slices.Index(columns, t.Columns[k].Name)
+			if i < 0 {
+				refuse(nullKey(t))
+			}
+			node.Fields = append(node.Fields, i)
+		}
+	}
+	return &Statement{Node: node, Writes: true}
+}
+
+// copiedColumns are the names of the columns in the data of COPY FROM. It refuses those that
+// leave a column to a default which differs between shards.
+func copiedColumns(c *pg.CopyStmt, t *Table) []string {
 	columns := stringsOf(c.Attlist)
 	if len(columns) == 0 {
 		for i := range t.Columns {
@@ -64,22 +81,12 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 		if slices.Contains(columns, col.Name) || col.Generated {
 			continue
 		}
-		if col.Sequence || d == Reference && col.HasDefault && col.Default != Immutable || col.HasDefault && col.Default == Stable {
+		if col.Sequence || col.HasDefault && (col.Default == Stable || t.Distribution == Reference && col.Default != Immutable) {
 			refuse(&Refusal{Code: "0A000", Message: "the default of column \"" + col.Name + "\" of " + t.String() + " would differ between shards",
 				Hint: "Give the column in the data."})
 		}
 	}
-	if d == Sharded {
-		node.Types = t.Key.Types
-		for _, k := range t.Key.Columns {
-			i := slices.Index(columns, t.Columns[k].Name)
-			if i < 0 {
-				refuse(nullKey(t))
-			}
-			node.Fields = append(node.Fields, i)
-		}
-	}
-	return &Statement{Node: node, Writes: true}
+	return columns
 }
 
 // copyFormat reads the options that say how rows and fields are written. It
