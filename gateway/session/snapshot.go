@@ -320,8 +320,7 @@ func (s *Session) scatterAlone(st *planner.Statement, n *planner.Scatter, shards
 		return false, nil
 	}
 	for _, c := range conns {
-		c.SetOut(wire.AppendParse(c.Out(), "", text, nil))
-		c.Unnamed = 0
+		c.SendParse(text, nil)
 		c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", nil, nil, nil))
 	}
 	s.run.Add(exec.Op{Kind: exec.Parse, Conns: conns, Hidden: true})
