@@ -32,7 +32,10 @@ type prepared struct {
 
 // shardName is the statement's name on the shards.
 func (p *prepared) shardName() string {
-	if p.name != "" && p.onShards == "" {
+	if p.name == "" { // also of a copy of one that has a name
+		return ""
+	}
+	if p.onShards == "" {
 		p.onShards = shardName(p.id)
 	}
 	return p.onShards
