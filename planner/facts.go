@@ -51,6 +51,13 @@ func (a *analysis) collect(n *pg.Node, lvl *level, f *facts) {
 		}
 		return
 	}
+	if t := n.GetNullTest(); t != nil && t.Nulltesttype == pg.NullTestType_IS_NULL {
+		// It isn't in the table's own rows. In a join, a row may have been made.
+		if c, ok := a.entryColumn(t.Arg, lvl); ok && c.rte.leaf != nil && len(lvl.rtes) == 1 && lvl.rtes[0] == c.rte && c.rte.table.Columns[c.n].NotNull {
+			f.pins = append(f.pins, factPin{column: c, keys: []Value{{Source: IsNull}}})
+		}
+		return
+	}
 	e := n.GetAExpr()
 	if e == nil || len(e.Name) != 1 || str(e.Name[0]) != "=" {
 		return

@@ -44,7 +44,7 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 			case "serial":
 				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
 			case "primary":
-				col.Primary, col.Unique = true, true
+				col.Primary, col.Unique, col.NotNull = true, true, true
 			case "generated":
 				col.Generated = true
 			case "bytes":
