@@ -468,9 +468,11 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 			a.oid = "a cast to " + unqualified(v.TypeName.Names)
 		}
 	case *pg.A_Expr:
-		if a.inserts && comparesXmax(v) {
+		if compares, isNew := comparesXmax(v); a.inserts && compares {
 			a.textSpecific = true
-			return
+			if isNew {
+				return
+			}
 		}
 		a.operator(v.Name)
 		a.compareDate(v, lvl)

@@ -88,15 +88,16 @@ func (a *analysis) aggregateLevel(f *pg.FuncCall, lvl *level) {
 // systemColumns mean something else on each shard.
 var systemColumns = set("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax")
 
-// comparesXmax says whether an expression is xmax = 0 or xmax <> 0, which in the RETURNING of
-// an INSERT tells a new row from one that ON CONFLICT has updated, on any shard.
-func comparesXmax(e *pg.A_Expr) bool {
-	if e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || str(e.Name[0]) != "=" && str(e.Name[0]) != "<>" {
-		return false
+// comparesXmax says whether an expression compares xmax with a constant, and whether by = or
+// <> with 0: in the RETURNING of an INSERT, that tells a new row from one that ON CONFLICT has
+// updated, on any shard.
+func comparesXmax(e *pg.A_Expr) (compares, isNew bool) {
+	c := e.Rexpr.GetAConst()
+	if e.Kind != pg.A_Expr_Kind_AEXPR_OP || len(e.Name) != 1 || c == nil || unqualified(e.Lexpr.GetColumnRef().GetFields()) != "xmax" {
+		return false, false
 	}
-	zero := e.Rexpr.GetAConst()
-	return unqualified(e.Lexpr.GetColumnRef().GetFields()) == "xmax" &&
-		(zero.GetIval() != nil && zero.GetIval().Ival == 0 || zero.GetSval().GetSval() == "0")
+	zero := c.GetIval() != nil && c.GetIval().Ival == 0 || c.GetSval().GetSval() == "0"
+	return true, zero && (str(e.Name[0]) == "=" || str(e.Name[0]) == "<>")
 }
 
 func (a *analysis) systemColumn(c *pg.ColumnRef) {
