@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,5 +74,20 @@ func TestWideMerge(t *testing.T) {
 		if _, merged := st.Node.(*Ordered); merged != c.merged {
 			t.Errorf("%d columns and keys: merged is %v", c.columns, merged)
 		}
+	}
+}
+
+// A fault of the planner is one statement's, where somebody is told of it.
+func TestPanic(t *testing.T) {
+	told := ""
+	p := &Planner{Env: Env{SearchPath: []string{"public"}, Panicked: func(value any, stack []byte) { told = fmt.Sprint(value) + string(stack) }}, Cached: NewCache(16)}
+	var sc sqltext.Scanner
+	_, _, _, err := p.Plan([]byte("SELECT * FROM t"), &sc) // without a schema
+	var r *Refusal
+	if !errors.As(err, &r) || r.Code != "XX000" || r.Hint == "" {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(told, "nil pointer") || !strings.Contains(told, "planner.go") {
+		t.Errorf("%q", told)
 	}
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -94,7 +95,12 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 			}
 			refusal, ok := r.(*Refusal)
 			if !ok {
-				panic(r)
+				if env.Panicked == nil {
+					panic(r)
+				}
+				env.Panicked(r, debug.Stack())
+				refusal = &Refusal{Code: "XX000", Message: "the statement can't be planned, because of a fault in the gateway",
+					Hint: "Write it in another way, and report it with what the gateway's log says."}
 			}
 			if a.uncertain && refusal.Code == "0A000" {
 				// With the types known the key may be pinned after all.

@@ -260,6 +260,9 @@ type Env struct {
 	Temp map[string]bool
 	// ParamTypes are the parameters' type OIDs as far as they are declared.
 	ParamTypes []uint32
+	// Panicked is told when planning has panicked; the statement is refused then, and nobody
+	// else is harmed. Where it is nil, the panic goes on.
+	Panicked func(value any, stack []byte)
 }
 
 // systemSchema says whether a schema is part of PostgreSQL itself: its relations

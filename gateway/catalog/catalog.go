@@ -80,7 +80,8 @@ func (s *Snapshot) PrivatePlanner(path []string, temp map[string]bool) *planner.
 
 func (s *Snapshot) newPlanner(path []string, temp map[string]bool, entries int) *planner.Planner {
 	return &planner.Planner{
-		Env:   planner.Env{Schema: s.Schema, Shards: len(s.catalog.pools.Shards), SearchPath: path, Temp: temp},
+		Env: planner.Env{Schema: s.Schema, Shards: len(s.catalog.pools.Shards), SearchPath: path, Temp: temp,
+			Panicked: s.catalog.planPanicked},
 		Guard: sqltext.GuardLimits{Bytes: s.catalog.statementBytes}, Cached: planner.NewCache(entries),
 	}
 }
@@ -153,6 +154,11 @@ func (c *Catalog) version(conn *pool.Conn) (int64, error) {
 		return 0, err
 	}
 	return strconv.ParseInt(res.Value(0), 10, 64)
+}
+
+// planPanicked logs a fault of the planner. The statement's text may hold secrets.
+func (c *Catalog) planPanicked(value any, stack []byte) {
+	c.log.Error("the planner has panicked at a statement, which was refused", "panic", fmt.Sprint(value), "stack", string(stack))
 }
 
 // Reload reads the catalog anew.
