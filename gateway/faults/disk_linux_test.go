@@ -64,9 +64,11 @@ func (c *cluster) fillDisk(shard int, _ link.Message) {
 		return
 	}
 	defer conn.Close(context.Background())
-	// By the server's own user, who may do so, as others may not. Some process may have ended.
+	// By the server's own user, who may do so, as others may not. Some process may have ended;
+	// or one meets its limit at once, and ends this connection with all others: that the
+	// server has panicked is looked at afterwards.
 	if _, err := conn.Exec(context.Background(), fmt.Sprintf("COPY (SELECT) TO PROGRAM 'for p in %d %s; do prlimit --pid $p --fsize=262144: || true; done'",
 		postmaster, strings.TrimSpace(string(children)))); err != nil {
-		c.t.Error(err)
+		c.t.Log(err)
 	}
 }
