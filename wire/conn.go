@@ -209,8 +209,9 @@ func (c *Conn) fillRoom(n int) error {
 }
 
 // fillFresh reads once, with everything consumed. Until something comes, the connection
-// has no read buffer, nor a large write buffer: of thousands that wait, each would have
-// them. What is accepted for dst is handed over before, as in makeRoom.
+// has no read buffer: of thousands that wait, each would have one. What is accepted for
+// dst is handed over before, as in makeRoom. The output is not touched: another goroutine
+// may write while this one waits.
 func (c *Conn) fillFresh() error {
 	if c.dst != nil {
 		if err := c.handOver(true); err != nil {
@@ -225,9 +226,6 @@ func (c *Conn) fillFresh() error {
 	}
 	recycle(c.buf)
 	c.buf, c.r, c.w, c.run = nil, 0, 0, 0
-	if len(c.out) == 0 && cap(c.out) > readBufferBytes {
-		c.out = nil
-	}
 	var err error
 	c.calls.Add(1)
 	c.buf, c.w, err = c.fresh.readFresh(buffers)
@@ -284,6 +282,13 @@ func (c *Conn) grow(size int) {
 	b := make([]byte, size)
 	c.w = copy(b, c.buf[c.r:c.w])
 	c.buf, c.r = b, 0
+}
+
+// Rest gives a large write buffer back to the runtime, if nothing waits for Flush.
+func (c *Conn) Rest() {
+	if len(c.out) == 0 && cap(c.out) > readBufferBytes {
+		c.out = nil
+	}
 }
 
 // Write appends whole messages, or parts of them, to the output. They are sent

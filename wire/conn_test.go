@@ -528,6 +528,7 @@ func TestConnIdle(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
+		c.Rest()
 		c.SetDeadline(time.Now().Add(time.Millisecond))
 		if _, err := c.Peek(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)

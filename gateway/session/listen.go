@@ -14,6 +14,7 @@ import (
 // client say meanwhile, notifications above all, is passed on as it comes.
 func (s *Session) await() (wire.Header, error) {
 	if len(s.held) == 0 || s.client.HasInput() {
+		s.client.Rest()
 		return s.client.Peek()
 	}
 	return s.awaitHeld()
