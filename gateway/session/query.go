@@ -287,21 +287,12 @@ func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int
 	case *planner.Ordered:
 		return s.gatherQuery(st, n, text, lits, false)
 	}
-	var conns []*pool.Conn
-	defer func() {
-		for _, c := range conns {
-			c.Tainted = c.Tainted || st.Taints
-			s.release(c)
-		}
-	}()
-	for _, shard := range shards {
-		c, err := s.acquire(shard)
-		if err != nil {
-			s.run.Run(false)
-			s.tell(asError(err))
-			return nil
-		}
-		conns = append(conns, c)
+	conns, err := s.acquireAll(shards)
+	defer s.releaseAll(st, conns)
+	if err != nil {
+		s.run.Run(false)
+		s.tell(asError(err))
+		return nil
 	}
 	for _, c := range conns {
 		c.SetOut(append(c.Out(), frame...))
@@ -316,6 +307,26 @@ func (s *Session) outside(st *planner.Statement, node planner.Node, shards []int
 		s.reload()
 	}
 	return nil
+}
+
+// acquireAll gets connections to several shards for a statement outside a transaction block.
+// They are to be released also after an error.
+func (s *Session) acquireAll(shards []int) (conns []*pool.Conn, err error) {
+	for _, shard := range shards {
+		c, err := s.acquire(shard)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+func (s *Session) releaseAll(st *planner.Statement, conns []*pool.Conn) {
+	for _, c := range conns {
+		c.Tainted = c.Tainted || st.Taints
+		s.release(c)
+	}
 }
 
 // queryOp is the operation of a simple query on several shards.

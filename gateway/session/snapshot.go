@@ -297,23 +297,12 @@ func (s *Session) runBinding(b *binding) (torn bool, err error) {
 // scatterAlone runs a query of the simple protocol on several shards, outside of a block.
 func (s *Session) scatterAlone(st *planner.Statement, n *planner.Scatter, shards []int, text []byte) (torn bool, err error) {
 	s.waits.transaction()
-	var conns []*pool.Conn
-	defer func() {
-		for _, c := range conns {
-			c.Tainted = c.Tainted || st.Taints
-			s.release(c)
-		}
-	}()
-	for _, shard := range shards {
-		c, err := s.acquire(shard)
-		if err != nil {
-			s.run.Run(false)
-			s.tell(asError(err))
-			return false, nil
-		}
-		conns = append(conns, c)
+	conns, err := s.acquireAll(shards)
+	defer s.releaseAll(st, conns)
+	var hold *txn.Hold
+	if err == nil {
+		hold, err = s.enterFence(shards)
 	}
-	hold, err := s.enterFence(shards)
 	if err != nil {
 		s.run.Run(false)
 		s.tell(asError(err))
