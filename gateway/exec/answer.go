@@ -57,7 +57,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			end = op.Kind == completed(h.Type)
 			pass = pass && i == 0
 		case 'C':
-			end = op.Kind == Execute
+			end = op.Kind == Execute || op.Kind == Begin
 			r.Suspended = false
 			if many || op.HoldTag {
 				err = r.tag(op, c, i)
@@ -238,6 +238,10 @@ func (r *Runner) serverError(op *Op, c *pool.Conn) state {
 	if err := c.Drop(); err != nil {
 		r.lost(c, err)
 		return failed
+	}
+	if op.Kind == Begin {
+		// The server skips what follows, up to a Sync that may not be there.
+		c.Fail(e)
 	}
 	if e.IsFatal() {
 		// The server ends the connection; the client's goes on.

@@ -19,6 +19,7 @@ const (
 	Execute              // ends with CommandComplete, PortalSuspended or EmptyQueryResponse
 	Close                // ends with CloseComplete
 	Sync                 // ends with ReadyForQuery
+	Begin                // is Conn.SendBegin's: ends with CommandComplete
 	Local                // is answered by the gateway
 )
 
@@ -229,6 +230,7 @@ func (r *Runner) RunTo(n int) {
 		return
 	}
 	r.Failed, r.FailedOp, r.Suspended, r.failedOn = nil, -1, false, nil
+	r.syncBegins()
 	for _, c := range r.conns {
 		if !c.Broken {
 			c.FlushAsked()
@@ -245,6 +247,16 @@ func (r *Runner) RunTo(n int) {
 		r.FailedOp = r.next
 		r.next++
 		r.collect(&r.ops[r.FailedOp])
+	}
+}
+
+// syncBegins has those transactions' begin answered after which nothing was asked for.
+func (r *Runner) syncBegins() {
+	for i := r.next; i < len(r.ops); i++ {
+		if op := &r.ops[i]; op.Kind == Begin && op.Conn.BeginIsLast() {
+			op.Conn.SendSync()
+			op.Kind = Sync
+		}
 	}
 }
 

@@ -60,6 +60,7 @@ type Conn struct {
 	doubtful []uint64
 	Unnamed  uint64 // the statement that the unnamed one holds; 0: none or unknown
 	Probes   bool   // the statement that asks for the fence is prepared
+	begun    int    // the bytes that were to be sent up to the last BEGIN
 
 	cancel  sync.Mutex // held while a cancel request is under way
 	givenUp bool       // by a cancel request, or by Silence; protected by cancel
@@ -214,6 +215,21 @@ func (c *Conn) SendQuery(sql string) {
 	c.Unnamed = 0 // a simple Query destroys the unnamed statement
 	c.Ready++
 }
+
+// SendBegin appends BEGIN with its modes, by messages that the server answers together with
+// what is asked for next, be that a Query or further messages of the extended protocol. If
+// it fails, the server skips all that follows up to a Sync.
+func (c *Conn) SendBegin(sql string) {
+	out := wire.AppendParse(c.Out(), "", sql, nil)
+	out = wire.AppendBind(out, "", "", nil, nil, nil)
+	c.SetOut(wire.AppendExecute(out, "", 0))
+	c.Unnamed = 0
+	c.Status = 'T' // or will be
+	c.begun = c.Pending()
+}
+
+// BeginIsLast says that nothing was asked for after SendBegin, nor was that sent.
+func (c *Conn) BeginIsLast() bool { return c.Pending() > 0 && c.Pending() == c.begun }
 
 // SendParse appends the Parse of an unnamed statement. It takes the place of the client's, if
 // that is there: c.Unnamed says which is.

@@ -121,13 +121,17 @@ func (s *Session) enter(shard int) (*pool.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	sql := tx.begin
-	for _, e := range tx.prelude {
-		sql += ";" + e.sql
-	}
 	txn.Reach(txn.Begin, c)
-	c.SendQuery(sql)
-	s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
+	c.SendBegin(tx.begin)
+	s.run.Add(exec.Op{Kind: exec.Begin, Conn: c, Hidden: true})
+	if len(tx.prelude) > 0 {
+		sql := make([]string, len(tx.prelude))
+		for i, e := range tx.prelude {
+			sql[i] = e.sql
+		}
+		c.SendQuery(strings.Join(sql, ";"))
+		s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
+	}
 	tx.parts[shard] = &participant{conn: c, unpreparable: s.held[shard] == c, idle: true}
 	return c, nil
 }
