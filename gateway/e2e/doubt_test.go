@@ -197,8 +197,8 @@ func TestInDoubt(t *testing.T) {
 	// So is a participant of another, which is carried out where that can be done.
 	partly := waits[:len(waits)-2] + "01"
 	partly = strings.Replace(partly, ":s2:", ":s1:", 1)
-	c.onShard(2, "postgres", "BEGIN", sqlf("UPDATE t SET v = 8 WHERE id = %d", keys[2][8]), "PREPARE TRANSACTION "+quote("sg1:"+partly+":s3:1.1"))
 	c.onShard(0, "postgres", sqlf("INSERT INTO shardgate.decisions (txid, committed, backend, unfinished) VALUES ('%s', true, '1.1', 's2,s3')", partly[len(partly)-32:]))
+	c.onShard(2, "postgres", "BEGIN", sqlf("UPDATE t SET v = 8 WHERE id = %d", keys[2][8]), "PREPARE TRANSACTION "+quote("sg1:"+partly+":s3:1.1"))
 	eventually(t, 5*time.Second, func() bool { return inDoubt(t, conn)[partly] == "committed, finishing||s2" })
 	says(partly, "committed, finishing on: s2")
 	eventually(t, 5*time.Second, func() bool {
