@@ -65,7 +65,8 @@ type analysis struct {
 
 	// What the plan says besides.
 	taints       bool
-	hold         bool  // a session-level advisory lock
+	hold         bool  // what outlives the transaction on its connection
+	sessionLock  bool  // a session-level advisory lock
 	held         bool  // the statement declares a cursor WITH HOLD
 	dated        []int // literals that are read as a date or a time
 	textSpecific bool  // the plan depends on a literal's value

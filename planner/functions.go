@@ -68,7 +68,7 @@ func (a *analysis) function(f *pg.FuncCall) {
 	case strings.HasPrefix(name, "pg_advisory") || strings.HasPrefix(name, "pg_try_advisory"):
 		a.home = name + "()"
 		if !strings.Contains(name, "_xact_") {
-			a.hold = true
+			a.hold, a.sessionLock = true, true
 		}
 	case oidFunctions[name]:
 		a.oid = name + "()"

@@ -27,6 +27,9 @@ type Statement struct {
 	// afterwards that nothing else can restore (temporary tables, LISTEN, WITH
 	// HOLD cursors, session advisory locks).
 	HoldsSession bool
+	// SessionLock says that a session advisory lock may be among it, which a rollback
+	// leaves.
+	SessionLock bool
 	// Taints says that code which the gateway can't see into ran: the
 	// connection's settings are reset before anybody else gets it.
 	Taints bool

@@ -116,6 +116,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st.Rowless = a.stmt.GetVariableShowStmt() != nil || a.stmt.GetSelectStmt() != nil && a.seen == 0 && a.opaque == "" && !st.Writes
 	st.Taints = st.Taints || a.taints
 	st.HoldsSession = st.HoldsSession || a.hold
+	st.SessionLock = a.sessionLock
 	st.NeedsParamTypes = a.uncertain
 	a.asksForTime(st)
 	a.ask(st)

@@ -624,6 +624,9 @@ func (s *Session) afterStatement(st *planner.Statement, shards []int) {
 			}
 			s.tx.held[shard] = true
 		}
+		if st.SessionLock {
+			delete(s.tx.held, shard)
+		}
 		p.unpreparable = true
 	}
 	if st.TempTable != "" {

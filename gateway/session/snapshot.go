@@ -183,7 +183,7 @@ func (s *Session) openSnapshot() error {
 			tx.absent[shard] = err
 			continue
 		}
-		tx.parts[shard] = &participant{conn: c, unpreparable: s.held[shard] == c, idle: true}
+		tx.parts[shard] = &participant{conn: c, unpreparable: s.usesTemp(shard), idle: true}
 		if change := tx.before.vars.Change(c.Vars); change != "" && c.Vars != tx.before.vars {
 			if _, err := c.Query(change); err != nil {
 				return err

@@ -41,7 +41,7 @@ type transaction struct {
 	before frozen            // the settings at BEGIN
 	schema bool              // DDL was run
 	snap   *catalog.Snapshot // the schema as the transaction sees it; nil until it is asked for
-	held   map[int]bool      // connections that the transaction made held
+	held   map[int]bool      // connections that the transaction made held, and a rollback releases
 }
 
 // entry is one statement of the prelude.
@@ -61,8 +61,10 @@ type frozen struct {
 
 // participant is a shard's part.
 type participant struct {
-	conn         *pool.Conn
-	wrote        bool
+	conn  *pool.Conn
+	wrote bool
+	// unpreparable says that what a session holds beyond its transactions was made or may have
+	// been used in this one.
 	unpreparable bool
 	// idle says that no rows were asked for there.
 	idle bool
@@ -132,9 +134,13 @@ func (s *Session) enter(shard int) (*pool.Conn, error) {
 		c.SendQuery(strings.Join(sql, ";"))
 		s.run.Add(exec.Op{Kind: exec.Query, Conn: c, Hidden: true})
 	}
-	tx.parts[shard] = &participant{conn: c, unpreparable: s.held[shard] == c, idle: true}
+	tx.parts[shard] = &participant{conn: c, unpreparable: s.usesTemp(shard), idle: true}
 	return c, nil
 }
+
+// usesTemp says whether the session has temporary tables on a shard, which a transaction there
+// may use.
+func (s *Session) usesTemp(shard int) bool { return shard == s.host.Home && len(s.temp) > 0 }
 
 // participants are the connections of the shards that take part.
 func (s *Session) participants() []*pool.Conn {
@@ -171,6 +177,7 @@ func (s *Session) commit() *wire.Error {
 			out.Err = wire.Fatalf(out.Err.Code, "%s", out.Err.Message)
 		}
 		s.vars, s.local = tx.before.vars, nil
+		s.unholdMade()
 		if out.Unknown {
 			s.host.Log.Warn("the outcome of a transaction is not known", "error", out.Err.Message)
 		}
@@ -230,10 +237,15 @@ func (s *Session) reload() {
 func (s *Session) rollback() {
 	txn.Rollback(s.participants())
 	s.vars, s.local = s.tx.before.vars, nil
+	s.unholdMade()
+	s.finish(false)
+}
+
+// unholdMade no longer keeps the connections that the block made held, when it is undone.
+func (s *Session) unholdMade() {
 	for shard := range s.tx.held {
 		s.unhold(shard) // finish gives it back
 	}
-	s.finish(false)
 }
 
 // finish gives the connections back and forgets the block.

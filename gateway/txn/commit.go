@@ -17,8 +17,8 @@ import (
 type Participant struct {
 	Conn  *pool.Conn
 	Wrote bool
-	// Unpreparable marks one that PostgreSQL can't prepare (temporary tables,
-	// LISTEN, NOTIFY): it has to be the decider.
+	// Unpreparable marks one that PostgreSQL may refuse to prepare (temporary tables,
+	// LISTEN, cursors WITH HOLD): it has to be the decider.
 	Unpreparable bool
 	// Unused says that nothing was asked of the shard but its snapshot.
 	Unused bool
@@ -174,18 +174,10 @@ func (r *Register) twoPhase(txid string, parts []Participant) Outcome {
 	slices.SortFunc(parts, func(a, b Participant) int {
 		return cmp.Compare(r.rank(a.Conn.Shard.Index), r.rank(b.Conn.Shard.Index))
 	})
-	last, decider := len(parts)-1, -1
-	for i, p := range parts {
-		if !p.Unpreparable {
-			continue
-		}
-		if decider >= 0 {
-			rollback(parts)
-			return Outcome{Err: wire.Errorf(wire.FeatureNotSupported, "shards %s and %s both hold temporary tables or notifications of the transaction, which can't be prepared",
-				parts[decider].Conn.Shard.Name, p.Conn.Shard.Name).WithHint("Use them in a transaction of their own.")}
-		}
-		decider = i
-	}
+	last := len(parts) - 1
+	// Of several it is the first: on the home shard a transaction has often touched nothing of
+	// what can't be prepared. If it has, that shard says so.
+	decider := slices.IndexFunc(parts, func(p Participant) bool { return p.Unpreparable })
 	if decider < 0 {
 		// The home shard if it takes part: what can't be prepared, such as NOTIFY, is run there.
 		decider = last
@@ -253,6 +245,9 @@ func readPrepared(c *pool.Conn) *wire.Error {
 	if isCode(err, wire.OutOfMemory) && strings.Contains(wire.AsError(err).Hint, "max_prepared_transactions") {
 		return asWire(err).WithDetail("A transaction over several shards has to be prepared on shard %s, and as many are as it has room for.", c.Shard.Name).
 			WithHint("See in pg_prepared_xacts there whether somebody has left some. Otherwise set max_prepared_transactions to max_connections, and restart the server.")
+	}
+	if isCode(err, wire.FeatureNotSupported) {
+		return asWire(err).WithHint("A transaction over several shards has to be prepared on all but one. Use what can't be in a transaction of its own.")
 	}
 	if err != nil {
 		return asWire(err)

@@ -200,12 +200,22 @@ func TestUnpreparable(t *testing.T) {
 		t.Fatal(out.Err)
 	}
 	f.expect(1, 3)
+	// Two that may be: it is the server of the second that knows.
 	parts = f.writers(2, 0, 1, 2)
+	parts[1].Conn.Query("CREATE TEMP TABLE x (a int)")
+	parts[1].Unpreparable, parts[2].Unpreparable = true, true
+	if out := f.register.Commit(NewID, parts); out.Err != nil {
+		t.Fatal(out.Err)
+	}
+	f.expect(2, 3)
+	parts = f.writers(3, 0, 1, 2)
+	parts[1].Conn.Query("CREATE TEMP TABLE y (a int)")
+	parts[2].Conn.Query("CREATE TEMP TABLE y (a int)")
 	parts[1].Unpreparable, parts[2].Unpreparable = true, true
 	if out := f.register.Commit(NewID, parts); out.Err == nil || out.Err.Code != wire.FeatureNotSupported {
 		t.Fatalf("%+v", out.Err)
 	}
-	f.expect(2, 0)
+	f.expect(3, 0)
 }
 
 // prepare leaves a transaction as a coordinator does that dies after PREPARE.
