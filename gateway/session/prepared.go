@@ -141,17 +141,21 @@ func (s *Session) plan(p *prepared) *wire.Error {
 	if p.planner == now {
 		return nil
 	}
-	var st *planner.Statement
-	var lits []sqltext.Literal
-	var err error
 	types := p.oids
 	if p.typed != nil {
 		types = p.typed
 	}
-	if declared(types) {
-		st, lits, err = now.PlanTyped(p.text, types, &s.scan)
-	} else {
+	plan := func() (st *planner.Statement, lits []sqltext.Literal, err error) {
+		if declared(types) {
+			return now.PlanTyped(p.text, types, &s.scan)
+		}
 		st, lits, _, err = now.Plan(p.text, &s.scan)
+		return st, lits, err
+	}
+	st, lits, err := plan()
+	if err == nil && s.schemaIsOld(st) {
+		now = s.plannerNow()
+		st, lits, err = plan()
 	}
 	if err == planner.ErrSeveral {
 		return wire.Errorf(wire.SyntaxError, "cannot insert multiple commands into a prepared statement")

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"unicode/utf8"
@@ -25,6 +26,9 @@ func (s *Session) simpleQuery(m []byte) error {
 	delete(s.portals, "")
 	delete(s.stmts, "")
 	st, lits, parsed, err := s.plannerNow().Plan(text, &s.scan)
+	if err == nil && s.schemaIsOld(st) {
+		st, lits, parsed, err = s.plannerNow().Plan(text, &s.scan)
+	}
 	if err == nil && st.Asked != nil && !(s.tx != nil && s.tx.failed) {
 		s.run.Rewritten = true
 		defer func() { s.run.Rewritten = false }()
@@ -131,6 +135,9 @@ func (s *Session) several(text string, pieces []string) error {
 		}
 		statement := []byte(piece)
 		st, lits, _, err := s.plannerNow().Plan(statement, &s.scan)
+		if err == nil && s.schemaIsOld(st) {
+			st, lits, _, err = s.plannerNow().Plan(statement, &s.scan)
+		}
 		if err != nil {
 			s.tell(s.shifted(s.planError(err)))
 			return nil
@@ -422,6 +429,22 @@ func (s *Session) schemaChanged(st *planner.Statement) {
 	if st.SchemaChange {
 		s.tx.schema, s.tx.snap = true, nil
 	}
+}
+
+// schemaIsOld says whether a change of the schema has been planned by one that another gateway
+// has changed since, so that it could lead to a part of the shards: an index that is not known
+// is taken for the home shard's. It reads the schema anew then.
+func (s *Session) schemaIsOld(st *planner.Statement) bool {
+	if !st.SchemaChange || s.tx != nil && (s.tx.schema || s.tx.failed) {
+		return false
+	}
+	by := s.host.Catalog.Current()
+	ctx, stop := context.WithTimeout(context.Background(), reloadTimeout)
+	defer stop()
+	if err := s.host.Catalog.Poll(ctx); err != nil {
+		return false // the home shard is needed by the change itself
+	}
+	return s.host.Catalog.Current() != by
 }
 
 // refuseReference refuses writes of reference tables where the copies could come

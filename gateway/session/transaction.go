@@ -224,9 +224,12 @@ func (s *Session) markSchema() *wire.Error {
 	return nil
 }
 
+// reloadTimeout bounds the reading of the schema.
+const reloadTimeout = 30 * time.Second
+
 // reload reads the schema after DDL, so that the client's next statement sees it.
 func (s *Session) reload() {
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), reloadTimeout)
 	defer stop()
 	if err := s.host.Catalog.Reload(ctx); err != nil {
 		s.host.Log.Error("the schema can't be read after a change; it will be tried again", "error", err)
