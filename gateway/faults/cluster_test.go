@@ -49,6 +49,7 @@ timeouts: {%s}
 tables:
   - {name: account, key: id}
   - {name: many, key: id}
+  - {name: copied, reference: true}
 `
 
 const (
