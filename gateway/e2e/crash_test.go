@@ -70,10 +70,12 @@ var scenarios = map[string][]scenario{
 	"settled":            {{writers: 3}},
 	"finish orphan":      {{writers: 3}},
 	"orphan finished":    {{writers: 3}},
+	"mark finished":      {{writers: 3}},
 	"clear decisions":    {{writers: 3}},
+	"clear old":          {{writers: 3}},
 }
 
-var recoveryPoints = []string{"listed", "settled", "finish orphan", "orphan finished", "clear decisions"}
+var recoveryPoints = []string{"listed", "settled", "finish orphan", "orphan finished", "mark finished", "clear decisions", "clear old"}
 
 const crashRule = `
 timeouts: {recovery_interval: %s, recovery_grace: 0s}

@@ -32,5 +32,7 @@ const (
 	Settled        Point = "settled"
 	FinishOrphan   Point = "finish orphan"
 	OrphanFinished Point = "orphan finished"
+	MarkFinished   Point = "mark finished"
 	ClearDecisions Point = "clear decisions"
+	ClearOld       Point = "clear old"
 )

@@ -83,9 +83,11 @@ func (r *Register) Recover(ctx context.Context, grace time.Duration, log *slog.L
 			finished++
 		}
 	}
+	Reach(MarkFinished, pass.admins[r.home])
 	pass.mark(open)
 	Reach(ClearDecisions, pass.admins[r.home])
 	r.clearDone(pass.admins)
+	Reach(ClearOld, pass.admins[r.home])
 	pass.clearOld()
 	return finished, pass.tell(ctx)
 }
