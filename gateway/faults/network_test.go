@@ -280,11 +280,11 @@ func (c *cluster) heal(shard int, drops bool) {
 }
 
 // gone waits until a server has nothing more to do with a connection: what the link held back
-// may still have arrived, and be carried out.
+// may still have arrived, and be carried out. One that is idle for long is another than was lost.
 func (c *cluster) gone(shard, port int) {
 	for until := time.Now().Add(answerTimeout); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
 		var n int
-		err := c.shard(shard).QueryRow(c.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE client_port = $1", port).Scan(&n)
+		err := c.shard(shard).QueryRow(c.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE client_port = $1 AND (state <> 'idle' OR state_change > now() - interval '1 s')", port).Scan(&n)
 		if err == nil && n == 0 {
 			return
 		}
