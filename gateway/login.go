@@ -114,11 +114,11 @@ func (g *Gateway) login(c *wire.Conn, start *wire.Startup, id uint32, cl *client
 	if err != nil {
 		return nil, err
 	}
-	path, vars, reported, err := g.prepare(user, vars)
+	defaults, vars, reported, err := g.prepare(user, vars)
 	if err != nil {
 		return nil, err
 	}
-	s := session.New(g.host, c, id, user, path, vars, reported)
+	s := session.New(g.host, c, id, user, defaults, vars, reported)
 	g.mu.Lock()
 	cl.session = s
 	g.mu.Unlock()
@@ -259,30 +259,27 @@ type knownSet struct {
 const maxKnownSettings = 1000
 
 // prepare makes sure that the home shard lets the role in and takes the settings.
-// It returns the role's search_path, the settings and those to report.
-func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Vars, reported map[string]string, err error) {
+// It returns what the role begins with, the settings and those to report.
+func (g *Gateway) prepare(role string, vars *pool.Vars) (defaults pool.Defaults, _ *pool.Vars, reported map[string]string, err error) {
 	p := g.pools.Pool(g.host.Home, role)
-	if path, reported, err = p.Defaults(); err != nil {
-		return "", nil, nil, err
-	}
-	if vars == nil {
-		return path, nil, reported, nil
+	if defaults, err = p.Defaults(); err != nil || vars == nil {
+		return defaults, nil, defaults.Params, err
 	}
 	key := role + "\x00" + vars.Key()
 	g.known.mu.Lock()
 	known, ok := g.known.sets[key]
 	g.known.mu.Unlock()
 	if ok {
-		return path, known.vars, known.reported, nil
+		return defaults, known.vars, known.reported, nil
 	}
 	c, err := p.Get()
 	if err != nil {
-		return "", nil, nil, err
+		return defaults, nil, nil, err
 	}
 	defer c.Put()
 	if sql := vars.Change(c.Vars); sql != "" {
 		if _, err := c.QueryTimeout(sql, g.config.Timeouts.Login); err != nil {
-			return "", nil, nil, err
+			return defaults, nil, nil, err
 		}
 	}
 	c.Vars = vars
@@ -293,5 +290,5 @@ func (g *Gateway) prepare(role string, vars *pool.Vars) (path string, _ *pool.Va
 		g.known.sets = map[string]knownSet{}
 	}
 	g.known.sets[key] = knownSet{vars, reported}
-	return path, vars, reported, nil
+	return defaults, vars, reported, nil
 }

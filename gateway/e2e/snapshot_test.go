@@ -214,6 +214,20 @@ func TestRepeatableRead(t *testing.T) {
 	}
 	must(t, conn, "COMMIT")
 	must(t, conn, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE account SET balance = 0 WHERE id = 1; COMMIT")
+
+	// The level may be a role's own, on all shards or, by an oversight, on some.
+	must(t, other, "CREATE ROLE repeats LOGIN", "GRANT ALL ON account TO repeats", "ALTER ROLE repeats SET default_transaction_isolation = 'repeatable read'")
+	c.onShard(1, "postgres", "ALTER ROLE repeats RESET default_transaction_isolation")
+	before := total(t, other, "SELECT sum(balance) FROM account", pgx.QueryExecModeExec)
+	conn = c.connect("repeats")
+	must(t, conn, "BEGIN", "SELECT balance FROM account WHERE id = 1")
+	must(t, other, "UPDATE account SET balance = balance + 1")
+	for range 2 {
+		if n := sum(); n != before {
+			t.Errorf("%d, and it was %d", n, before)
+		}
+	}
+	must(t, conn, "COMMIT")
 }
 
 // A read that waits for a table lets writers of several shards on, and is complete when it

@@ -29,6 +29,7 @@ type Conn struct {
 	Shard        *Shard
 	PID          uint32
 	BackendStart string            // microseconds since 1970 by the server's clock
+	Isolation    string            // default_transaction_isolation as it was at login
 	Params       map[string]string // what the server has reported, by name
 
 	// Vars are the client's settings that the connection carries.

@@ -155,11 +155,16 @@ type Pool struct {
 	closed  bool
 	swept   bool // forgotten by Pools: whoever still has it keeps nothing open
 
-	// SearchPath and Params are what a fresh connection of the role begins with.
-	// They are set by the first connection.
-	first      sync.Mutex
-	searchPath string
-	params     map[string]string
+	// fresh is what a fresh connection of the role begins with. It is set by the latest.
+	first sync.Mutex
+	fresh Defaults
+}
+
+// Defaults is what a connection of a role begins with.
+type Defaults struct {
+	SearchPath string
+	Isolation  string            // default_transaction_isolation
+	Params     map[string]string // the settings that the server reports; not to be changed
 }
 
 // checkAfter is how long a connection may have been idle before it's looked at
@@ -241,35 +246,35 @@ func (p *Pool) dial() (*Conn, error) {
 func (p *Pool) prepare(c *Conn) error {
 	c.SetDeadline(time.Now().Add(p.opts.ConnectTimeout))
 	defer c.SetDeadline(time.Time{})
-	res, err := c.Query("SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint, current_setting('search_path') FROM pg_catalog.pg_stat_get_activity(pg_backend_pid()) a")
+	res, err := c.Query("SELECT (extract(epoch FROM a.backend_start) * 1000000)::bigint, current_setting('search_path'), current_setting('default_transaction_isolation') FROM pg_catalog.pg_stat_get_activity(pg_backend_pid()) a")
 	if err != nil {
 		c.Close()
 		return err
 	}
-	c.BackendStart = res.Value(0)
+	c.BackendStart, c.Isolation = res.Value(0), res.Value(2)
 	p.first.Lock()
-	p.searchPath, p.params = res.Value(1), maps.Clone(c.Params) // c's own follow its clients' settings
+	p.fresh = Defaults{SearchPath: res.Value(1), Isolation: res.Value(2), Params: maps.Clone(c.Params)} // c's own follow its clients' settings
 	p.first.Unlock()
 	return nil
 }
 
-// Defaults returns what a connection of the role begins with: its search_path and
-// the settings that the server reports. It opens a connection if there was none yet.
-func (p *Pool) Defaults() (searchPath string, params map[string]string, err error) {
+// Defaults returns what a connection of the role begins with. It opens a connection if there
+// was none yet.
+func (p *Pool) Defaults() (Defaults, error) {
 	p.first.Lock()
-	searchPath, params = p.searchPath, p.params
+	d := p.fresh
 	p.first.Unlock()
-	if params != nil {
-		return searchPath, params, nil
+	if d.Params != nil {
+		return d, nil
 	}
 	c, err := p.Get()
 	if err != nil {
-		return "", nil, err
+		return Defaults{}, err
 	}
 	p.Put(c)
 	p.first.Lock()
 	defer p.first.Unlock()
-	return p.searchPath, p.params, nil
+	return p.fresh, nil
 }
 
 // Put takes a connection back. One that isn't at a boundary, or in a transaction,

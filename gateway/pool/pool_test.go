@@ -431,9 +431,9 @@ func TestDefaults(t *testing.T) {
 	})
 	check := func() {
 		t.Helper()
-		path, params, err := p.Defaults()
-		if err != nil || path != "pg_temp, public" || params["application_name"] != "shardgate" || params["server_version"] == "" {
-			t.Error(path, params, err)
+		d, err := p.Defaults()
+		if err != nil || d.SearchPath != "pg_temp, public" || d.Isolation != "read committed" || d.Params["application_name"] != "shardgate" || d.Params["server_version"] == "" {
+			t.Errorf("%+v, %v", d, err)
 		}
 	}
 	check()

@@ -50,11 +50,11 @@ type Session struct {
 	run  exec.Runner
 	scan sqltext.Scanner
 
-	vars    *pool.Vars // the client's settings, as of now
-	initial *pool.Vars // as of the start-up packet: what RESET goes back to
-	heard   []byte     // notifications to come before ReadyForQuery
-	base    string     // the role's own search_path
-	local   *pool.Vars // by SET LOCAL, of those that the gateway itself goes by
+	vars    *pool.Vars    // the client's settings, as of now
+	initial *pool.Vars    // as of the start-up packet: what RESET goes back to
+	heard   []byte        // notifications to come before ReadyForQuery
+	base    pool.Defaults // of the role
+	local   *pool.Vars    // by SET LOCAL, of those that the gateway itself goes by
 
 	snap    *catalog.Snapshot
 	planner *planner.Planner
@@ -110,9 +110,9 @@ const (
 )
 
 // New makes the session of an authenticated client. vars are the settings of its
-// start-up packet, reported the ones that it has been told of.
-func New(h *Host, client *wire.Conn, id uint32, role, searchPath string, vars *pool.Vars, reported map[string]string) *Session {
-	s := &Session{host: h, client: client, id: id, role: role, vars: vars, initial: vars, base: searchPath,
+// start-up packet, reported the ones that it has been told of, and base what its role begins with.
+func New(h *Host, client *wire.Conn, id uint32, role string, base pool.Defaults, vars *pool.Vars, reported map[string]string) *Session {
+	s := &Session{host: h, client: client, id: id, role: role, vars: vars, initial: vars, base: base,
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
 	s.run.Client, s.run.Reported = client, reported
 	s.run.Ends = s.idledOut
@@ -254,7 +254,7 @@ func (s *Session) searchPath() string {
 	if p, ok := s.vars.Get("search_path"); ok {
 		return p
 	}
-	return s.base
+	return s.base.SearchPath
 }
 
 func (s *Session) roleNow() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shardgate/shardgate/gateway/exec"
@@ -27,15 +28,31 @@ import (
 // transaction for that. What it is bound to can be locked, and the instant must not wait
 // for that: it ends then, and the statement is begun again as the first way.
 
-// isolation is the level of the transaction, in lower case.
+// isolation is the level of the transaction, or of the next one, in lower case. What a block sets
+// for later ones is nothing to itself.
 func (s *Session) isolation() string {
-	if s.tx != nil && s.tx.level != "" {
-		return s.tx.level
+	vars := s.vars
+	if s.tx != nil {
+		if s.tx.level != "" {
+			return s.tx.level
+		}
+		vars = s.tx.before.vars
 	}
-	if level, ok := s.vars.Get("default_transaction_isolation"); ok {
-		return level
+	if level, ok := vars.Get("default_transaction_isolation"); ok {
+		return strings.ToLower(level)
 	}
-	return "read committed"
+	return s.base.Isolation
+}
+
+// beginOn is the BEGIN of the transaction on a connection. Its level is the session's everywhere:
+// a server may have another default, or a connection the one that a role had before.
+func (s *Session) beginOn(c *pool.Conn) string {
+	if s.tx.level == "" && c.Isolation != s.base.Isolation {
+		if _, set := s.tx.before.vars.Get("default_transaction_isolation"); !set {
+			return s.tx.begin + " ISOLATION LEVEL " + s.base.Isolation
+		}
+	}
+	return s.tx.begin
 }
 
 // enterFence waits for an instant on several shards, see txn.Fence.Enter. The error is for
@@ -200,14 +217,14 @@ func (s *Session) openSnapshot() error {
 		return err
 	}
 	defer hold.Leave()
-	sql := tx.begin
+	sql := ""
 	for _, e := range tx.prelude {
 		sql += ";" + e.sql
 	}
 	sql += ";" + hold.Probed() // which takes the snapshot
 	for _, c := range conns {
 		c.SetDeadline(time.Now().Add(snapshotTimeout))
-		c.SendQuery(sql)
+		c.SendQuery(s.beginOn(c) + sql)
 		if err := c.Flush(); err != nil {
 			c.Fail(err)
 		}

@@ -74,7 +74,7 @@ func TestIgnoredAndRefusedMessages(t *testing.T) {
 				continue
 			}
 			c := &script{in: bytes.NewReader([]byte{byte(typ), 0, 0, 0, 4})}
-			s := New(&Host{Pools: &pool.Pools{}}, wire.NewConn(c, 100), 1, "postgres", "public", nil, map[string]string{})
+			s := New(&Host{Pools: &pool.Pools{}}, wire.NewConn(c, 100), 1, "postgres", pool.Defaults{SearchPath: "public", Isolation: "read committed"}, nil, map[string]string{})
 			s.skip = state == stateSkip
 			h, err := s.client.Peek()
 			if err != nil {
@@ -109,7 +109,7 @@ func TestViolationIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &script{in: bytes.NewReader([]byte(sent))}
-			s := New(&Host{Pools: &pool.Pools{}}, wire.NewConn(c, 100), 1, "postgres", "public", nil, map[string]string{})
+			s := New(&Host{Pools: &pool.Pools{}}, wire.NewConn(c, 100), 1, "postgres", pool.Defaults{SearchPath: "public", Isolation: "read committed"}, nil, map[string]string{})
 			if err := s.Serve(); err == nil {
 				t.Fatal("the session goes on")
 			}

@@ -124,7 +124,7 @@ func (s *Session) enter(shard int) (*pool.Conn, error) {
 		return nil, err
 	}
 	txn.Reach(txn.Begin, c)
-	c.SendBegin(tx.begin)
+	c.SendBegin(s.beginOn(c))
 	s.run.Add(exec.Op{Kind: exec.Begin, Conn: c, Hidden: true})
 	if len(tx.prelude) > 0 {
 		sql := make([]string, len(tx.prelude))
