@@ -22,6 +22,9 @@ type Target struct {
 	// LockReference is as in Broadcast, of a reference table. It is locked before the
 	// parts are read, and changed on the home shard first.
 	LockReference []string
+	// Copies says how the others are changed, of a reference table of which only the home
+	// shard runs the final statement; else nil.
+	Copies *Copies
 }
 
 // changed begins the analysis of a statement that changes a table: a block that has its
@@ -47,23 +50,41 @@ func (a *analysis) gatherChange(n *pg.Node, target *rte, why *Refusal) (Node, *R
 	t := target.table
 	if t == nil {
 		a.replaceClocks(n)
-	} else {
-		a.replaceClocks(n, a.fillAssigned(n.GetUpdateStmt().GetTargetList(), t)...)
-		if r := a.differs(n, t); r != nil {
-			return nil, r
-		}
+		return a.changeBy(n, target, nil, why)
 	}
+	a.replaceClocks(n, a.fillAssigned(n.GetUpdateStmt().GetTargetList(), t)...)
+	var node Node
+	r := a.differs(n, t)
+	if r == nil {
+		node, r = a.changeBy(n, target, nil, why)
+	}
+	if r == nil || t.Distribution != Reference {
+		return node, r
+	}
+	copies, no := a.planCopies(n, target, r)
+	if no != nil {
+		return nil, no
+	}
+	return a.changeBy(n, target, copies, r)
+}
+
+// changeBy plans the Gather of a change. copies are a Target's.
+func (a *analysis) changeBy(n *pg.Node, target *rte, copies *Copies, why *Refusal) (Node, *Refusal) {
+	t := target.table
 	for _, tables := range []bool{false, true} {
-		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, target: target, stmt: n, locks: a.rowLocks()}
+		g := &gatherer{a: a, w: a.wanted(n), tables: map[string]int{}, whole: tables, target: target, stmt: n, locks: a.rowLocks(), copies: copies}
 		g.change()
-		if t != nil && t.Distribution == Reference && g.refusal == nil {
+		if t != nil && t.Distribution == Reference && copies == nil && g.refusal == nil {
 			g.refusal = g.unstableCopies(a.root)
 		}
 		if g.refusal != nil {
 			return nil, g.refusal
 		}
+		if copies != nil {
+			g.edits = append(g.edits, a.returnsCopied(n, target, copies))
+		}
 		if out := g.plan(n); out != nil {
-			out.Target = &Target{Verb: verbOf(n), Table: t}
+			out.Target = &Target{Verb: verbOf(n), Table: t, Copies: copies}
 			if target.leaf != nil {
 				if pin, ok := a.pin(target.leaf); ok {
 					out.Target.Pins = []Pin{pin}
@@ -105,8 +126,12 @@ func (g *gatherer) change() {
 // differs says why a change of table t could be another one on each shard, when all of
 // them have the same rows of the parts in the same order.
 func (a *analysis) differs(n *pg.Node, t *Table) *Refusal {
-	if t.Distribution == Reference && a.volatile {
+	switch {
+	case t.Distribution != Reference:
+	case a.volatile:
 		return copiesDiffer(t)
+	case len(n.GetUpdateStmt().GetFromClause()) > 0:
+		return copiesChoose(t)
 	}
 	a.clock, a.unstable = a.ownClock(n, t), a.volatileBelow(n)
 	return a.multi()

@@ -49,14 +49,14 @@ func (a *analysis) change(n *pg.Node, rel *pg.RangeVar, from []*pg.Node, where *
 		return &Route{Place: Home}
 	}
 	if e.table.Distribution == Reference {
-		if len(assign) > 0 && len(from) > 0 {
-			refuse(unsupported("UPDATE ... FROM of the reference table "+e.table.String()+" is not supported yet: were several rows to match, each copy could get another",
-				"Use a subquery in SET, which must give one row."))
-		}
-		if len(a.leaves)+len(a.locals) > 0 {
+		switch {
+		case len(a.leaves)+len(a.locals) > 0:
 			return a.changeElsewhere(n, e, readsElsewhere(e.table))
-		}
-		if a.clock != "" || a.unstable != "" {
+		case a.volatile:
+			return a.changeElsewhere(n, e, copiesDiffer(e.table))
+		case len(assign) > 0 && len(from) > 0:
+			return a.changeElsewhere(n, e, copiesChoose(e.table))
+		case a.clock != "", a.unstable != "":
 			return a.changeElsewhere(n, e, a.multi())
 		}
 		return a.referenceWrite(e.table)

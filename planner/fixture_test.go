@@ -144,6 +144,8 @@ func fixtureTables() []*Table {
 		// Reference tables.
 		fixtureTable("countries", Reference, "code text, name text, people int8"),
 		fixtureTable("rates", Reference, "id int8 serial, code text, rate float8, at timestamptz now, kind text constant"),
+		fixtureTable("tariffs", Reference, "zone text primary, day date primary, cents int8, mood mood, double int8 generated, what regclass"),
+		fixtureTable("audited", Reference, "id int8 primary, note text").triggered(),
 		// A reference table by the name of a sharded one.
 		fixtureTable("twin.customers", Reference, "id int8, name text"),
 		// Local ones.

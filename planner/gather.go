@@ -129,6 +129,7 @@ type gatherer struct {
 	refusal   *Refusal
 	whole     bool                         // every relation is a part by itself
 	target    *rte                         // that the statement changes; nil for a query
+	copies    *Copies                      // a Target's
 	session   string                       // see sessionRelation
 	locks     map[*rte][]*pg.LockingClause // see rowLocks
 	onces     []*once
@@ -213,7 +214,7 @@ func (g *gatherer) plan(n *pg.Node) *Gather {
 		}
 		out.Parts = append(out.Parts, *p)
 	}
-	if len(out.Parts) == 0 && (g.target == nil || !out.Clock) || g.unnamed || g.namesRelations(out.Final) || g.oncesName() || !a.reads(out) {
+	if len(out.Parts) == 0 && (g.target == nil || !out.Clock && g.copies == nil) || g.unnamed || g.namesRelations(out.Final) || g.oncesName() || !a.reads(out) {
 		return nil
 	}
 	return out

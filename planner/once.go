@@ -26,7 +26,7 @@ type once struct {
 // runOnce decides whether the home shard runs a subquery once.
 func (g *gatherer) runOnce(b *block) {
 	a := g.a
-	if g.target == nil || g.target.table == nil || !distributed(g.target.table.Distribution) || a.onlyFollows(b) || b.columnless() || slices.ContainsFunc(g.onces, func(o *once) bool { return b.below(o.b) }) {
+	if g.target == nil || g.target.table == nil || g.copies != nil || !distributed(g.target.table.Distribution) || a.onlyFollows(b) || b.columnless() || slices.ContainsFunc(g.onces, func(o *once) bool { return b.below(o.b) }) {
 		return
 	}
 	depends, certain := a.dependence(b)

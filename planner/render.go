@@ -357,6 +357,9 @@ func (r *renderer) gather(g *Gather) {
 				r.pins(g.Target.Pins)
 			}
 			r.notes(r.final)
+			if c := g.Target.copies(); c != nil {
+				r.line("other copies, by the last %d columns: %s", c.Columns, r.sql(c.Change))
+			}
 		})
 	})
 }
@@ -369,7 +372,7 @@ func (r *renderer) target(t *Target) string {
 	case t.Table == nil:
 		return ", home"
 	}
-	return ", " + t.Table.String() + when(len(t.LockReference) > 0, ", locked on all shards, home first")
+	return ", " + t.Table.String() + when(len(t.LockReference) > 0, ", locked on all shards, "+choose(t.Copies == nil, "home first", "on home"))
 }
 
 func (r *renderer) ordered(n *Ordered) {

@@ -19,7 +19,7 @@
 // COPY data are divided by splitter.go, with copyfields.go, and passed on by copyin.go.
 //
 // What keeps rows: gather.go the parts of a planner.Gather, with keyset.go for those that others
-// are asked with; rows.go what goes on to shards, for insert.go, move.go and steps.go. What
-// doesn't: ordered.go merges sorted rows as they come, with passing.go for DISTINCT, OFFSET and
-// LIMIT, and portions.go for portals with a row limit.
+// are asked with; rows.go what goes on to shards, for insert.go, move.go, copies.go and
+// steps.go. What doesn't: ordered.go merges sorted rows as they come, with passing.go for
+// DISTINCT, OFFSET and LIMIT, and portions.go for portals with a row limit.
 package exec

@@ -6,6 +6,7 @@ import (
 	"github.com/shardgate/shardgate/gateway/exec"
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/planner"
+	"github.com/shardgate/shardgate/wire"
 )
 
 // A Gather whose final statement changes a table runs it on each of the table's shards,
@@ -82,6 +83,9 @@ func (s *Session) change(g *gathering) error {
 		}
 	}
 	sql = g.plan.Final.Append(sql, g.text, g.lits, parts)
+	if g.plan.Target.Copies != nil {
+		return s.changeCopies(g, sql, parts, conns)
+	}
 	if len(g.plan.Target.LockReference) == 0 {
 		return s.changeOn(g, sql, parts, conns, 0)
 	}
@@ -137,4 +141,78 @@ func (s *Session) changeOn(g *gathering, sql []byte, parts *exec.PartArrays, con
 	err := s.run.Run(false)
 	s.run.Tag = tag
 	return err
+}
+
+// changeCopies runs the final statement on the home shard, the first of those with a copy of
+// the table, and stores the rows that it has changed in the other copies.
+func (s *Session) changeCopies(g *gathering, sql []byte, parts *exec.PartArrays, conns []*pool.Conn) error {
+	kept := &exec.Kept{LimitBytes: s.gatherBytes()}
+	rows := &exec.ChangedCopy{Plan: g.plan.Target.Copies, Client: kept,
+		Rows: exec.StepRows{Step: &planner.Step{Name: g.plan.Target.Table.String(), Whole: true}, Rows: exec.Rows{LimitBytes: s.gatherBytes()}}}
+	if s.run.Divert != nil {
+		rows.Client = s.run.Divert
+	}
+	if err := s.changeHomeCopy(g, sql, parts, conns[0], rows); err != nil || s.run.Failed != nil {
+		return err
+	}
+	tag := s.run.Tag
+	if err := s.changeOtherCopies(g, conns[1:], rows, tag.Rows); err != nil || s.run.Failed != nil {
+		return err
+	}
+	if s.run.Tag = tag; s.run.Divert != nil {
+		return nil
+	}
+	out := append(append(s.client.Out(), g.shape...), kept.Messages...)
+	if !g.hold {
+		out = tag.Append(out)
+	}
+	s.client.SetOut(out)
+	return nil
+}
+
+// changeHomeCopy runs the final statement on the home shard. It is described first, since
+// the formats to ask for depend on how many columns it returns, and on their types.
+func (s *Session) changeHomeCopy(g *gathering, sql []byte, parts *exec.PartArrays, home *pool.Conn, rows *exec.ChangedCopy) error {
+	home.SendParse(sql, s.shardOIDs(home, parts.OIDs))
+	home.SetOut(wire.AppendDescribe(home.Out(), wire.Statement, ""))
+	s.run.Add(exec.Op{Kind: exec.Parse, Conn: home, Hidden: true, Ours: true, Rewritten: true})
+	s.run.Add(exec.Op{Kind: exec.Describe, Conn: home, Hidden: true, Into: rows, Done: func() {
+		rows.Rows.Carry(s.snap.Schema.Carried)
+		if e := rows.Rows.Check(); e != nil {
+			s.run.Fail(e)
+		}
+	}})
+	s.sendSyncs([]*pool.Conn{home})
+	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
+		return err
+	}
+	var own []int16
+	if g.bind != nil {
+		own = g.bind.ResultFormats
+	}
+	home.SendParse(sql, s.shardOIDs(home, parts.OIDs))
+	s.sendBind(home, g, gatherPortal, parts.Arrays, rows.Formats(own))
+	sendWhole(home, gatherPortal)
+	s.addWhole(exec.Op{Kind: exec.Execute, Conns: []*pool.Conn{home}, Hidden: true, HoldTag: true, Into: rows, Columns: &exec.Columns{}, Rewritten: true})
+	s.sendSyncs([]*pool.Conn{home})
+	return s.run.Run(false)
+}
+
+// changeOtherCopies stores the rows that were changed, count of them, in other copies.
+func (s *Session) changeOtherCopies(g *gathering, conns []*pool.Conn, rows *exec.ChangedCopy, count uint64) error {
+	sql, types, arrays := rows.Change()
+	formats := []int16{wire.FormatBinary}
+	for _, c := range conns {
+		c.SendParse(sql, s.shardOIDs(c, types))
+		c.SetOut(wire.AppendBind(c.Out(), gatherPortal, "", formats, arrays, formats))
+		sendWhole(c, gatherPortal)
+		s.addWhole(exec.Op{Kind: exec.Execute, Conns: []*pool.Conn{c}, Hidden: true, HoldTag: true, Merge: planner.First, Columns: &exec.Columns{}, Rewritten: true, Done: func() {
+			if s.run.Tag.Rows != count {
+				s.run.Fail(wire.Errorf(wire.InternalError, "%d rows of the reference table %s were changed on the home shard, and %d on %s",
+					count, g.plan.Target.Table, s.run.Tag.Rows, c.Shard.Name).WithHint("Its copies differ."))
+			}
+		}})
+	}
+	s.sendSyncs(conns)
+	return s.run.Run(false)
 }

@@ -71,7 +71,7 @@ func (s *Session) explain(x *explaining) ([][]byte, error) {
 		return nil, nil
 	}
 	x.node = node
-	if g, ok := node.(*planner.Gather); ok {
+	if g, ok := node.(*planner.Gather); ok && !(x.Analyze && rounds(node)) {
 		if s.asciiOnly() && !x.Of.ASCIIViews() {
 			s.failGather(foreignView())
 			return nil, nil
@@ -224,7 +224,9 @@ func (s *Session) explainGather(x *explaining, g *planner.Gather) error {
 			s.failGather(asError(err))
 			return nil
 		}
-		x.final.shards = slices.Clone(shards)
+		if x.final.shards = slices.Clone(shards); g.Target.Copies != nil {
+			x.final.shards = x.final.shards[:1]
+		}
 		if x.Analyze {
 			if e := s.refuseReference(g); e != nil {
 				s.failGather(e)

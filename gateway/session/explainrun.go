@@ -17,9 +17,11 @@ import (
 
 // rounds says whether a plan is of that kind.
 func rounds(node planner.Node) bool {
-	switch node.(type) {
+	switch n := node.(type) {
 	case *planner.InsertSelect, *planner.Move, *planner.Steps:
 		return true
+	case *planner.Gather:
+		return n.Target != nil && n.Target.Copies != nil
 	}
 	return false
 }
