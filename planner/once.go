@@ -77,6 +77,16 @@ func (g *gatherer) addOnce(b *block) bool {
 	return true
 }
 
+// onlyExists says whether a subquery is one of EXISTS: its rows count, and nothing of them.
+func (a *analysis) onlyExists(b *block) bool {
+	found := false
+	eachMessage(a.stmt.ProtoReflect(), func(m protoMessage) {
+		s, ok := m.Interface().(*pg.SubLink)
+		found = found || ok && s.SubLinkType == pg.SubLinkType_EXISTS_SUBLINK && s.Subselect.GetSelectStmt() == b.sel
+	})
+	return found
+}
+
 // cte is the item of the statement's WITH of that name, if it doesn't refer to itself; else nil.
 func (g *gatherer) cte(name string) *pg.CommonTableExpr {
 	if withOf(g.stmt).GetRecursive() {
@@ -123,6 +133,9 @@ func (g *gatherer) composeOnce(o *once) bool {
 			q = q.add(head+" AS (", rows(g.onces[at].part), ")")
 		}
 		text = slices.Concat(q, own(" SELECT * FROM ("), text, own(") AS shardgate"))
+	}
+	if g.a.onlyExists(o.b) {
+		text = slices.Concat(own("SELECT true FROM ("), text, own(") AS shardgate"))
 	}
 	p := g.parts[o.part]
 	*p = Part{Place: Home, Query: text, Plain: true, Collations: o.collations, Table: "a subquery"}

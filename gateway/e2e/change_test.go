@@ -70,8 +70,7 @@ func TestChange(t *testing.T) {
 	for _, sql := range []string{
 		"UPDATE t SET v = 'x' FROM plain WHERE list[1] = t.id",
 		"UPDATE t SET v = (SELECT w FROM u ORDER BY random() LIMIT 1)",
-		"DELETE FROM ref WHERE v = (SELECT v FROM t WHERE t.n > ref.id LIMIT 1)",
-		"UPDATE ref SET v = t.v FROM t WHERE t.id = ref.id",
+		"UPDATE ref SET id = -t.id FROM t WHERE t.id = ref.id",
 		"COPY (UPDATE t SET v = 'x' FROM u WHERE u.id = 1 RETURNING t.id) TO STDOUT",
 		"MERGE INTO t USING (SELECT 1.5 AS id) s ON s.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (s.id)",
 		"MERGE INTO t USING u ON u.id = t.id WHEN NOT MATCHED THEN INSERT VALUES (u.tid)",

@@ -48,6 +48,9 @@ type Gathering struct {
 	Conn *pool.Conn
 	// Clock is the time of the transaction, if the plan asks for it.
 	Clock string
+	// Carried says by OID how values travel that can't as they are, for parts of which the
+	// plan doesn't know the columns.
+	Carried map[uint32]planner.Carried
 
 	bytes int64
 }
@@ -65,13 +68,17 @@ type GatheredPart struct {
 	table string // the temporary table, once there is one
 	kept  bool   // in memory, for there can be none
 	keys  []keySet
+	// carried says by position how the values travel; nil if they do as they are. again says
+	// that this became known when they were asked for: they have to be asked for so.
+	carried []planner.Carried
+	again   bool
 }
 
 // NewGathering makes a Gathering of a plan's parts.
 func NewGathering(plan *planner.Gather) *Gathering {
 	g := &Gathering{Parts: make([]GatheredPart, len(plan.Parts)), InTables: plan.InTables, Changes: plan.Target != nil}
 	for i := range g.Parts {
-		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i]}
+		g.Parts[i] = GatheredPart{g: g, index: i, plan: &plan.Parts[i], carried: plan.Parts[i].Carried}
 		for _, column := range plan.Parts[i].Keys {
 			g.Parts[i].keys = append(g.Parts[i].keys, keySet{column: column})
 		}
@@ -85,6 +92,55 @@ func (p *GatheredPart) Columns(names []string, oids []uint32) {
 		p.names = names
 	}
 	p.types = oids
+	if p.carried == nil && p.plan.Columns == nil && p.plan.Plain && p.inMemory() && !p.inlines() {
+		p.carry()
+	}
+	if p.again || p.plan.Carried != nil {
+		return
+	}
+	for i, c := range p.carried {
+		if c.Text {
+			p.types[i] = textOID
+		}
+	}
+}
+
+// carry has the values asked for once more, in the forms in which those travel that can't as
+// they are. A part whose columns the plan doesn't know is a query over other parts: it gives
+// the same again.
+func (p *GatheredPart) carry() {
+	carried := make([]planner.Carried, len(p.types))
+	for i, t := range p.types {
+		if arrays[t] == 0 {
+			carried[i] = p.g.Carried[t]
+		}
+		if arrays[t] == 0 && !carried[i].Text {
+			return
+		}
+	}
+	p.carried, p.again = carried, true
+}
+
+// Again says that a part, which has been asked for, has to be asked for once more, by its
+// Formats.
+func (p *GatheredPart) Again() bool {
+	again := p.again
+	p.again = false
+	return again
+}
+
+// Formats are the formats in which the columns are wanted.
+func (p *GatheredPart) Formats() []int16 {
+	if p.carried == nil || p.plan.Carried != nil {
+		return []int16{wire.FormatBinary}
+	}
+	formats := make([]int16, len(p.carried))
+	for i, c := range p.carried {
+		if formats[i] = wire.FormatBinary; c.Text {
+			formats[i] = wire.FormatText
+		}
+	}
+	return formats
 }
 
 // Size is how many rows have come, and their bytes.
@@ -92,6 +148,9 @@ func (p *GatheredPart) Size() (rows, bytes int64) { return p.count, p.bytes }
 
 // Row is a Sink's. The first rows are kept; when they are many, all go to a table.
 func (p *GatheredPart) Row(body []byte) *wire.Error {
+	if p.again {
+		return nil
+	}
 	p.count++
 	p.bytes += int64(len(body))
 	for i := range p.keys {
@@ -275,6 +334,9 @@ func awaitCopy(c *pool.Conn) *wire.Error {
 
 // End completes a part: all rows have come.
 func (p *GatheredPart) End() *wire.Error {
+	if p.again {
+		return nil
+	}
 	if p.inMemory() && !p.inlines() {
 		return p.outside() // also where there is no row
 	}
@@ -380,15 +442,15 @@ func (w *PartArrays) AppendSource(dst []byte, part int) []byte {
 // statement around does with both columns and COLLATE is decided as it would be by
 // PostgreSQL over the table.
 func (p *GatheredPart) collated() (list string, columns []string) {
-	if p.plan.Carried == nil && !slices.ContainsFunc(p.plan.Collations, func(c string) bool { return c != "" }) {
+	if p.carried == nil && !slices.ContainsFunc(p.plan.Collations, func(c string) bool { return c != "" }) {
 		return "*", p.names
 	}
 	var items []string
 	for i, name := range p.names {
 		columns = append(columns, "c"+strconv.Itoa(i+1))
 		item := columns[i]
-		if p.plan.Carried != nil {
-			item = p.plan.Carried[i].Receive(item)
+		if p.carried != nil {
+			item = p.carried[i].Receive(item)
 		}
 		item += collate(p.plan.Collations, p.types, i)
 		items = append(items, item+" AS "+planner.QuoteIdent(name))

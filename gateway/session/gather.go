@@ -66,7 +66,7 @@ const gatherPortal = "shardgate"
 // is one of the client's connection; another is told to the client, and in s.run.Failed.
 func (s *Session) gather(g *gathering) error {
 	g.Gathering = exec.NewGathering(g.plan)
-	g.LimitBytes = s.gatherBytes()
+	g.LimitBytes, g.Carried = s.gatherBytes(), s.snap.Schema.Carried
 	g.Inside = g.plan.Inside == planner.Always || g.plan.Inside == planner.InBlock && s.tx != nil && s.tx.explicit
 	g.Own = s.tx != nil && s.tx.parts[s.host.Home] != nil
 	g.Open = func() (*pool.Conn, *wire.Error) { return s.scratch() }
@@ -131,8 +131,8 @@ func (s *Session) fetch(g *gathering) error {
 
 // fetchWaves asks for parts, wave by wave.
 func (s *Session) fetchWaves(g *gathering, waves [][]int) error {
-	for _, parts := range waves {
-		for _, i := range parts {
+	for n := 0; n < len(waves); n++ {
+		for _, i := range waves[n] {
 			conns, err := s.partConns(g, i)
 			if err != nil {
 				s.syncUsed(g) // else what was sent is not answered
@@ -146,6 +146,15 @@ func (s *Session) fetchWaves(g *gathering, waves [][]int) error {
 		s.syncUsed(g)
 		if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 			return err
+		}
+		var again []int
+		for _, i := range waves[n] {
+			if g.Parts[i].Again() {
+				again = append(again, i)
+			}
+		}
+		if again != nil {
+			waves = slices.Insert(slices.Clone(waves), n+1, again)
 		}
 	}
 	return nil
@@ -190,13 +199,18 @@ func (s *Session) fetchAtOnce(g *gathering) error {
 			s.executePart(g, i, conns, portal(i))
 		}
 	}
-	after := g.plan.Waves()
-	for w := range after {
-		after[w] = slices.DeleteFunc(after[w], func(i int) bool { return at[i] != nil })
-	}
 	s.syncUsed(g)
 	if err := s.run.Run(false); err != nil || s.run.Failed != nil {
 		return err
+	}
+	for i := range at {
+		if at[i] != nil && g.Parts[i].Again() {
+			at[i] = nil
+		}
+	}
+	after := g.plan.Waves()
+	for w := range after {
+		after[w] = slices.DeleteFunc(after[w], func(i int) bool { return at[i] != nil })
 	}
 	return s.fetchWaves(g, after)
 }
@@ -214,7 +228,7 @@ func (s *Session) partConns(g *gathering, i int) ([]*pool.Conn, error) {
 func (s *Session) bindPart(g *gathering, i int, conns []*pool.Conn, portal string) {
 	sql, keys := g.query(nil, i)
 	for _, c := range conns {
-		s.sendPortal(c, g, sql, keys, portal)
+		s.sendPortal(c, g, sql, keys, portal, g.Parts[i].Formats())
 	}
 	verb := ""
 	if g.plan.Target != nil {
@@ -355,17 +369,17 @@ func (g *gathering) query(dst []byte, part int) (sql []byte, keys *exec.PartArra
 // sendPart parses and binds a statement of the gateway's own with the client's
 // parameters, and those of keys if it isn't nil. Its result is in binary.
 func (s *Session) sendPart(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays) {
-	s.sendPortal(c, g, sql, keys, gatherPortal)
+	s.sendPortal(c, g, sql, keys, gatherPortal, []int16{wire.FormatBinary})
 }
 
-// sendPortal is sendPart for a portal of some name.
-func (s *Session) sendPortal(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays, portal string) {
+// sendPortal is sendPart for a portal of some name, and a result in these formats.
+func (s *Session) sendPortal(c *pool.Conn, g *gathering, sql []byte, keys *exec.PartArrays, portal string, formats []int16) {
 	types, arrays := g.types, [][]byte(nil)
 	if keys != nil {
 		types, arrays = keys.OIDs, keys.Arrays
 	}
 	c.SendParse(sql, s.shardOIDs(c, types))
-	s.sendBind(c, g, portal, arrays, []int16{wire.FormatBinary})
+	s.sendBind(c, g, portal, arrays, formats)
 }
 
 // sendBind binds a portal to the unnamed statement with the client's parameters, and with arrays
