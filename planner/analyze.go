@@ -69,6 +69,7 @@ type analysis struct {
 	sessionLock  bool  // a session-level advisory lock
 	held         bool  // the statement declares a cursor WITH HOLD
 	dated        []int // literals that are read as a date or a time
+	dateFixed    bool  // one of them may be read before the statement runs
 	textSpecific bool  // the plan depends on a literal's value
 	tells        bool  // the time of the transaction is asked for
 	asks         bool  // the gateway is asked for the status of a transaction

@@ -72,7 +72,7 @@ func (a *analysis) askedID(f *pg.FuncCall) (SQL, byteRange) {
 	if len(f.Args) != 1 || f.AggStar || f.AggDistinct || f.Over != nil || f.AggFilter != nil || len(f.AggOrder) > 0 || f.FuncVariadic || f.Args[0].GetNamedArgExpr() != nil {
 		refuse(&Refusal{Code: "42883", Message: "shardgate.transaction_status takes one argument, the id of a transaction", Position: a.position(f.Location)})
 	}
-	if !a.fixedBut(f.Args[0], true) {
+	if !a.fixed(f.Args[0]) {
 		refuse(&Refusal{Code: "0A000", Message: "the argument of shardgate.transaction_status has to be known before the statement runs",
 			Hint: "Give it the id as a constant or a parameter.", Position: a.position(f.Location)})
 	}

@@ -187,7 +187,7 @@ func fixtureSchema() *Schema {
 		}
 	}
 	functions := map[string]Function{
-		"now": {Volatility: Stable}, "current_setting": {Volatility: Stable}, "lower": {}, "length": {}, "abs": {}, "generate_series": {}, "unnest": {}, "age": {Volatility: Stable},
+		"now": {Volatility: Stable}, "current_setting": {Volatility: Stable}, "lower": {}, "length": {Result: 23}, "abs": {}, "make_date": {Result: 1082}, "gcd": {}, "generate_series": {}, "unnest": {}, "age": {Volatility: Stable},
 		"random": {Volatility: Volatile}, "clock_timestamp": {Volatility: Volatile}, "gen_random_uuid": {Volatility: Volatile},
 		"nextval": {Volatility: Volatile}, "currval": {Volatility: Volatile}, "pg_typeof": {Volatility: Stable}, "pg_backend_pid": {Volatility: Stable}, "set_config": {Volatility: Volatile},
 		"pg_advisory_lock": {Volatility: Volatile}, "pg_advisory_xact_lock": {Volatility: Volatile}, "lo_create": {Volatility: Volatile},

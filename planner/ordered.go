@@ -328,12 +328,15 @@ func (a *analysis) mergeLimit(sel *pg.SelectStmt, out *Ordered) (edits []edit, o
 		if x.node == nil {
 			continue
 		}
+		if x.node.GetAConst() == nil && x.node.GetParamRef() == nil {
+			return nil, false
+		}
 		v, known := a.value(x.node, familyInt)
 		r, found := a.exprText(x.node)
 		if v.Source == FromParam && v.Type == 0 && len(a.paramRefs[v.Index+1]) > 1 {
 			return nil, false // it may be of another type than bigint
 		}
-		if !known || !found || v.Source != FromLiteral && v.Source != FromParam || x.node.GetTypeCast() != nil {
+		if !known || !found || v.Source != FromLiteral && v.Source != FromParam {
 			return nil, false
 		}
 		*x.to, texts[i] = &v, r

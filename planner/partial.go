@@ -127,17 +127,21 @@ func (a *analysis) typeOf(n *pg.Node) uint32 {
 			return r
 		}
 		l := a.typeOf(e.Lexpr)
-		i, j := slices.Index(numbers, l), slices.Index(numbers, r)
-		if i < 0 || j < 0 {
-			return 0
-		}
-		if k := max(i, j); k == 4 && i != j {
-			return 701 // a float4 with another number is compared as a float8
-		} else {
-			return numbers[k]
-		}
+		return widerNumber(l, r)
 	}
 	return 0
+}
+
+// widerNumber is the type of what an operator gives for two numbers, 0 if they aren't.
+func widerNumber(l, r uint32) uint32 {
+	i, j := slices.Index(numbers, l), slices.Index(numbers, r)
+	if i < 0 || j < 0 {
+		return 0
+	}
+	if k := max(i, j); k != 4 || i == j {
+		return numbers[k]
+	}
+	return 701 // a float4 with another number is compared as a float8
 }
 
 // numbers are the numeric types, each of which an operator with one of those before

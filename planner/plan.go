@@ -130,9 +130,13 @@ type Value struct {
 	Expr     *Expression
 }
 
-// Expression is one of constants and settings alone, whose value is the same on each
-// shard and for each row.
-type Expression struct{ SQL SQL }
+// Expression is one of constants, parameters and settings alone, whose value is the same
+// on each shard and for each row. Params are the types of the statement's parameters up
+// to the last one in it.
+type Expression struct {
+	SQL    SQL
+	Params []uint32
+}
 
 // Merge says how the shards' answers become one.
 type Merge uint8

@@ -121,7 +121,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	a.asksForTime(st)
 	a.ask(st)
 	st.TextSpecific = st.TextSpecific || a.textSpecific
-	if spans(st.Node) {
+	if spans(st.Node) || a.dateFixed {
 		slices.Sort(a.dated)
 		st.instants = slices.Compact(a.dated)
 	}

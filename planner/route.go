@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -28,7 +29,7 @@ func (f *facts) class(c column) []column {
 }
 
 // pinned returns the pins on any column of the class, those with the fewest
-// alternatives first.
+// alternatives first, and before others those that no shard has to compute.
 func (f *facts) pinned(class []column) []factPin {
 	var out []factPin
 	for g := f; g != nil; g = g.outer {
@@ -38,8 +39,14 @@ func (f *facts) pinned(class []column) []factPin {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(x, y factPin) int { return x.size() - y.size() })
+	slices.SortStableFunc(out, func(x, y factPin) int {
+		return cmp.Or(x.size()-y.size(), choose(x.computed(), 1, 0)-choose(y.computed(), 1, 0))
+	})
 	return out
+}
+
+func (p factPin) computed() bool {
+	return slices.ContainsFunc(p.keys, func(v Value) bool { return v.Source == Computed })
 }
 
 func (p factPin) size() int {

@@ -67,8 +67,9 @@ type Function struct {
 	Volatility Volatility // the worst of the overloads
 	Aggregate  bool       // one overload at least is an aggregate
 	Window     bool
-	ReturnsSet bool // one overload at least does
-	User       bool // one overload at least is not in pg_catalog
+	ReturnsSet bool   // one overload at least does
+	User       bool   // one overload at least is not in pg_catalog
+	Result     uint32 // OID of the type that all overloads return, 0 if they differ
 	// Tables says that a body mentions a distributed table or runs dynamic SQL,
 	// so that the answer may depend on rows of other shards.
 	Tables bool

@@ -4,8 +4,9 @@ import pg "github.com/pganalyze/pg_query_go/v6"
 
 // OIDs of pg_type that the planner must know by number (pg_type.dat).
 const (
-	oidUnknown = 705
-	oidInt8    = 20
+	oidUnknown  = 705
+	oidInt8     = 20
+	oidInterval = 1186
 )
 
 var typeOIDs = map[string]uint32{

@@ -115,7 +115,7 @@ func modes(options []*pg.Node) (sql, isolation string) {
 	return strings.Join(parts, ", "), isolation
 }
 
-func choose(b bool, yes, no string) string {
+func choose[T any](b bool, yes, no T) T {
 	if b {
 		return yes
 	}

@@ -114,7 +114,8 @@ const (
 			bool_or(f.prokind = 'a'), bool_or(f.prokind = 'w'), bool_or(f.proretset), bool_or(f.pronamespace <> 'pg_catalog'::regnamespace),
 			string_agg(CASE WHEN f.pronamespace = 'pg_catalog'::regnamespace THEN NULL
 				WHEN f.prokind = 'a' THEN concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
-				WHEN l.lanname NOT IN ('c', 'internal') THEN coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '') END, E'\n')
+				WHEN l.lanname NOT IN ('c', 'internal') THEN coalesce(f.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(f.oid), '') END, E'\n'),
+			CASE WHEN min(f.prorettype) = max(f.prorettype) THEN min(f.prorettype) ELSE 0 END
 		FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang LEFT JOIN pg_aggregate a ON a.aggfnoid = f.oid
 		WHERE f.pronamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname IN ('information_schema', 'shardgate'))
 		GROUP BY f.proname`
@@ -519,7 +520,7 @@ func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *pl
 	for _, row := range res.Rows {
 		name := string(row[0])
 		out[name] = planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]),
-			ReturnsSet: isTrue(row[4]), User: isTrue(row[5])}
+			ReturnsSet: isTrue(row[4]), User: isTrue(row[5]), Result: number(row[7])}
 		if row[6] != nil {
 			bodies[name] = string(row[6])
 		}

@@ -39,19 +39,7 @@ func readOwn(c *pool.Conn) (*pool.Result, *wire.Error) {
 // TextValue computes an expression's value as text, nil for NULL. bind has its parameters,
 // of these types; nil if there are none.
 func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]byte, *wire.Error) {
-	sql := "SELECT (" + string(expr) + ")::pg_catalog.text"
-	if bind == nil {
-		c.SendQuery(sql)
-	} else {
-		pick := make([]int, len(types))
-		for i := range pick {
-			pick[i] = i
-		}
-		c.SendParse([]byte(sql), types)
-		c.SetOut(wire.AppendSelected(c.Out(), "", "", bind, pick, []int16{wire.FormatText}))
-		c.SetOut(wire.AppendExecute(c.Out(), "", 0))
-		c.SendSync()
-	}
+	sendWithParams(c, "SELECT ("+string(expr)+")::pg_catalog.text", types, bind)
 	res, err := readOwn(c)
 	switch {
 	case err != nil:
@@ -60,6 +48,22 @@ func TextValue(c *pool.Conn, expr []byte, types []uint32, bind *wire.Bind) ([]by
 		return nil, wire.Errorf(wire.InternalError, "a shard gave no value for an expression")
 	}
 	return res.Rows[0][0], nil
+}
+
+// sendWithParams sends a query with the first parameters of a Bind, of these types.
+func sendWithParams(c *pool.Conn, sql string, types []uint32, bind *wire.Bind) {
+	if bind == nil || len(types) == 0 {
+		c.SendQuery(sql)
+		return
+	}
+	pick := make([]int, len(types))
+	for i := range pick {
+		pick[i] = i
+	}
+	c.SendParse([]byte(sql), types)
+	c.SetOut(wire.AppendSelected(c.Out(), "", "", bind, pick, []int16{wire.FormatText}))
+	c.SetOut(wire.AppendExecute(c.Out(), "", 0))
+	c.SendSync()
 }
 
 // ParameterTypes asks a shard which types it gives a statement's parameters.

@@ -34,13 +34,14 @@ func HashByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, value []byte, b
 }
 
 // HashSQLByShard computes the hash of an expression's value on a shard, as that of a
-// value of a key's type.
-func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte) (h uint64, null bool, err *wire.Error) {
+// value of a key's type. bind has its parameters, of these types; there are none where it
+// has no types.
+func HashSQLByShard(c *pool.Conn, t shardmap.KeyType, typmod int32, expr []byte, types []uint32, bind *wire.Bind) (h uint64, null bool, err *wire.Error) {
 	wide := t
 	if typmod < 0 && (t == shardmap.KeyInt2 || t == shardmap.KeyInt4) {
 		wide = shardmap.KeyInt8 // a value that no row has is no error
 	}
-	c.SendQuery("SELECT " + wide.HashSQL("CAST(("+string(expr)+") AS "+modified(wide, typmod)+")"))
+	sendWithParams(c, "SELECT "+wide.HashSQL("CAST(("+string(expr)+") AS "+modified(wide, typmod)+")"), types, bind)
 	res, err := readOwn(c)
 	if err != nil {
 		return 0, false, err

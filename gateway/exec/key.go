@@ -25,8 +25,9 @@ type Values struct {
 	// Hash asks a shard for the hash of a value that can't be read here. value is
 	// in text form unless binary; from is the OID of its type, 0 if the key's own.
 	Hash func(t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (uint64, *wire.Error)
-	// HashSQL asks a shard for the hash of an expression's value.
-	HashSQL func(t shardmap.KeyType, typmod int32, expr []byte) (h uint64, null bool, err *wire.Error)
+	// HashSQL asks a shard for the hash of the value of an expression, which may be one
+	// with parameters of these types.
+	HashSQL func(t shardmap.KeyType, typmod int32, expr []byte, types []uint32, bind *wire.Bind) (h uint64, null bool, err *wire.Error)
 
 	buf []byte
 }
@@ -84,7 +85,7 @@ func (v *Values) hash(t shardmap.KeyType, typmod int32, value planner.Value) (h 
 	case planner.IsNull:
 		return 0, true, nil
 	case planner.Computed:
-		return v.HashSQL(t, typmod, value.Expr.SQL.Append(nil, v.Text, v.Literals, nil))
+		return v.HashSQL(t, typmod, value.Expr.SQL.Append(nil, v.Text, v.Literals, nil), value.Expr.Params, v.Bind)
 	case planner.FromLiteral:
 		lit := v.Literals[value.Index]
 		if lit.Kind == sqltext.Integer {

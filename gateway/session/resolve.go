@@ -310,9 +310,9 @@ func (s *Session) hashByShard(t shardmap.KeyType, typmod int32, value []byte, bi
 }
 
 // hashSQLByShard asks the home shard for the hash of an expression's value.
-func (s *Session) hashSQLByShard(t shardmap.KeyType, typmod int32, expr []byte) (h uint64, null bool, err *wire.Error) {
+func (s *Session) hashSQLByShard(t shardmap.KeyType, typmod int32, expr []byte, types []uint32, bind *wire.Bind) (h uint64, null bool, err *wire.Error) {
 	err = s.asideOnHome(func(c *pool.Conn) (err *wire.Error) {
-		h, null, err = exec.HashSQLByShard(c, t, typmod, expr)
+		h, null, err = exec.HashSQLByShard(c, t, typmod, expr, types, bind)
 		return err
 	})
 	return h, null, err
