@@ -39,6 +39,6 @@
 // changes rows, and steps.go and stepsafe.go run one statement as several.
 //
 // The rest. ddl.go, createtable.go, altertable.go and constraints.go plan changes of the
-// schema, utility.go what is about the session or a server, explain.go EXPLAIN, and asked.go
-// has what the gateway answers by itself.
+// schema, utility.go what is about the session or a server, prepare.go PREPARE and EXECUTE,
+// explain.go EXPLAIN, and asked.go has what the gateway answers by itself.
 package planner

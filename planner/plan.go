@@ -249,6 +249,8 @@ const (
 	Set // SET, RESET, SET TRANSACTION and the like; Name is the setting
 	DiscardAll
 	Deallocate  // Name of the statement, or "" for ALL
+	Prepare     // of the statement Name, by its SQL: see Named
+	Execute     // of the statement Name
 	Constraints // SET CONSTRAINTS
 	Show        // SHOW of a table that the gateway makes, by its Name
 	Empty       // no statement at all
@@ -271,6 +273,8 @@ type Control struct {
 	Settings []string
 	// Value is what SET gives a setting, without quotes.
 	Value string
+	// Named is where PREPARE and EXECUTE have their parts.
+	Named *NamedText
 }
 
 func (*Route) isNode()     {}

@@ -191,6 +191,13 @@ func (r *renderer) control(c *Control) {
 		if f := when(c.Chain, "chain ") + when(c.Local, "local ") + when(c.Reset, "reset "); f != "" {
 			r.line("%s", strings.TrimSpace(f))
 		}
+		if n := c.Named; n != nil && r.text != nil {
+			if c.Kind == Prepare {
+				r.line("statement %s", r.text[n.Query:n.End])
+			} else {
+				r.line("by %s, %d known%s", r.text[n.Start:n.End], n.known(), when(n.Inside, ", inside of another"))
+			}
+		}
 	})
 }
 
@@ -313,7 +320,7 @@ func (m Merge) String() string {
 func (k ControlKind) String() string {
 	return [...]string{
 		Begin: "Begin", Commit: "Commit", Rollback: "Rollback", Savepoint: "Savepoint", Release: "Release",
-		RollbackTo: "RollbackTo", Set: "Set", DiscardAll: "DiscardAll", Deallocate: "Deallocate",
+		RollbackTo: "RollbackTo", Set: "Set", DiscardAll: "DiscardAll", Deallocate: "Deallocate", Prepare: "Prepare", Execute: "Execute",
 		Constraints: "Constraints", Show: "Show", Empty: "Empty",
 	}[k]
 }

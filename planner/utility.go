@@ -31,8 +31,15 @@ func (a *analysis) utility(n *pg.Node) *Statement {
 			tag = "DEALLOCATE ALL"
 		}
 		return &Statement{Node: &Control{Kind: Deallocate, Tag: tag, Name: d.Name}}
-	case n.GetPrepareStmt() != nil, n.GetExecuteStmt() != nil:
-		refuse(unsupported("PREPARE and EXECUTE as SQL statements are not supported yet", "Use prepared statements of the driver (the extended protocol)."))
+	case n.GetPrepareStmt() != nil:
+		return a.prepare(n.GetPrepareStmt())
+	case n.GetExecuteStmt() != nil:
+		a.tokens()
+		return a.execute(n.GetExecuteStmt(), 0, false)
+	case n.GetExplainStmt().GetQuery().GetExecuteStmt() != nil:
+		return a.execute(n.GetExplainStmt().Query.GetExecuteStmt(), a.tokenAt(int32(a.explained(n.GetExplainStmt()))), true)
+	case n.GetCreateTableAsStmt().GetQuery().GetExecuteStmt() != nil:
+		return a.execute(n.GetCreateTableAsStmt().Query.GetExecuteStmt(), a.executeIn(), true)
 	case n.GetCopyStmt() != nil:
 		c, st := n.GetCopyStmt(), a.copy(n)
 		st.TakesData = c.IsFrom && c.Filename == "" && !c.IsProgram

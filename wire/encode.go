@@ -197,6 +197,9 @@ func AppendCloseComplete(dst []byte) []byte { return appendEmpty(dst, '3') }
 // AppendNoData appends a NoData: what was described returns no rows.
 func AppendNoData(dst []byte) []byte { return appendEmpty(dst, 'n') }
 
+// AppendNoParameters appends the ParameterDescription of a statement without parameters.
+func AppendNoParameters(dst []byte) []byte { return append(dst, 't', 0, 0, 0, 6, 0, 0) }
+
 // AppendEmptyQueryResponse appends an EmptyQueryResponse, which stands in the
 // place of a CommandComplete.
 func AppendEmptyQueryResponse(dst []byte) []byte { return appendEmpty(dst, 'I') }

@@ -53,9 +53,14 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 			if pass {
 				err = r.translateParams(c, op.Params)
 			}
+			if pass && op.NoParams {
+				pass = false
+				r.write(wire.AppendNoParameters)
+				r.relay(c)
+			}
 		case 'n', '1', '2', '3':
 			end = op.Kind == completed(h.Type)
-			pass = pass && i == 0
+			pass = pass && i == 0 && !r.Plain
 		case 'C':
 			end = op.Kind == Execute || op.Kind == Begin
 			r.Suspended = false

@@ -1,6 +1,9 @@
 package exec
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/shardgate/shardgate/gateway/pool"
 	"github.com/shardgate/shardgate/wire"
 )
@@ -103,4 +106,68 @@ func ParameterTypes(c *pool.Conn, text []byte, oids []uint32) ([]uint32, *wire.E
 		}
 	}
 	return types, failed
+}
+
+// What a shard is asked about PREPARE and EXECUTE has these names there for a moment.
+const (
+	prepareNew = "PREPARE shardgate_new"
+	executeNew = "EXECUTE shardgate_new"
+	nameNew    = "shardgate_new"
+)
+
+// PreparedTypes has a shard carry out a PREPARE, whose text behind the name is given, and say
+// which types its parameters have; nothing is left of it. A position in the error is in that text.
+func PreparedTypes(c *pool.Conn, behindName string) ([]uint32, *wire.Error) {
+	c.SendQuery(prepareNew + behindName)
+	if _, err := readResult(c); err != nil {
+		return nil, err.WithPosition(behind(err.Position, prepareNew))
+	}
+	c.SendQuery("SELECT pg_catalog.unnest(parameter_types)::pg_catalog.oid FROM pg_catalog.pg_prepared_statements WHERE name = '" + nameNew + "'")
+	c.SendQuery("DEALLOCATE " + nameNew)
+	res, err := readOwn(c)
+	if _, e := readOwn(c); err == nil {
+		err = e
+	}
+	if err != nil {
+		c.Tainted = true
+		return nil, err
+	}
+	types := []uint32{}
+	for _, row := range res.Rows {
+		n, _ := strconv.ParseUint(string(row[0]), 10, 32)
+		types = append(types, uint32(n))
+	}
+	return types, nil
+}
+
+// Arguments has a shard compute the arguments of an EXECUTE, whose text behind the name is
+// given, as values of these types. They are in binary. A position in the error is in that text.
+func Arguments(c *pool.Conn, behindName string, types []uint32) ([][]byte, *wire.Error) {
+	var values []string
+	for i := range types {
+		values = append(values, "$"+strconv.Itoa(i+1))
+	}
+	c.SetOut(wire.AppendParse(c.Out(), nameNew, []byte("SELECT "+strings.Join(values, ",")), types))
+	c.SendParse([]byte(executeNew+behindName), nil)
+	c.SetOut(wire.AppendBind(c.Out(), "", "", nil, nil, []int16{wire.FormatBinary}))
+	c.SetOut(wire.AppendExecute(c.Out(), "", 0))
+	c.SendSync()
+	c.SetOut(wire.AppendClose(c.Out(), wire.Statement, nameNew))
+	c.SendSync()
+	res, err := readResult(c)
+	if _, e := readOwn(c); e != nil {
+		c.Tainted = true
+	}
+	switch {
+	case err != nil:
+		return nil, err.WithPosition(behind(err.Position, executeNew))
+	case len(res.Rows) != 1 || len(res.Rows[0]) != len(types):
+		return nil, wire.Errorf(wire.InternalError, "a shard gave no values for the arguments")
+	}
+	return res.Rows[0], nil
+}
+
+// behind is a position in a text without what it begins with.
+func behind(position int32, beginning string) int32 {
+	return max(0, position-int32(len(beginning)))
 }

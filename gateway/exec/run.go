@@ -88,8 +88,9 @@ type Op struct {
 	// Pass chooses among the rows of a merge; nil takes all.
 	Pass *Passing
 	// Params gets the types of a statement's parameters by a Describe, by the home
-	// shard's OIDs.
-	Params *[]uint32
+	// shard's OIDs. NoParams keeps them from the client, whose statement has none.
+	Params   *[]uint32
+	NoParams bool
 }
 
 // Sink takes rows that are not for the client.
@@ -149,6 +150,9 @@ type Runner struct {
 	Shift int32
 	// Rewritten is that of all operations.
 	Rewritten bool
+	// Plain says that the client has sent a simple Query, and is not told of what only the
+	// extended protocol has.
+	Plain bool
 
 	ops   []Op
 	next  int // the first operation that has not been answered

@@ -23,7 +23,7 @@ func (s *Session) emit(i int) error {
 				s.ensure(c, st.prep, false)
 				c.SetOut(wire.AppendDescribe(c.Out(), wire.Statement, st.prep.shardName()))
 				st.prep.described = st.prep.described[:0]
-				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Params: &st.prep.described, Origins: s.cursorOrigins(st.prep.st.Node)})
+				s.run.Add(exec.Op{Kind: exec.Describe, Conn: c, Params: &st.prep.described, NoParams: st.noParams, Origins: s.cursorOrigins(st.prep.st.Node)})
 			})
 		}
 		return s.emitOn(st.portal.shards[0], st, func(c *pool.Conn) {

@@ -147,7 +147,12 @@ func (s *Session) several(text string, pieces []string) error {
 			if s.refusedInFailed(st) {
 				return nil
 			}
-			if err := s.control(c, piece); err != nil {
+			if c.Kind == planner.Execute {
+				err = s.execute(st, statement, false)
+			} else {
+				err = s.control(c, piece)
+			}
+			if err != nil {
 				if errors.Is(err, errStatementFailed) && s.tx != nil {
 					s.tx.failed = true
 				}
@@ -206,6 +211,10 @@ func (s *Session) statement(st *planner.Statement, text []byte, lits []sqltext.L
 		return false, nil
 	}
 	if c, ok := st.Node.(*planner.Control); ok {
+		if c.Kind == planner.Execute {
+			alone := s.tx == nil
+			return alone, s.execute(st, text, alone)
+		}
 		return false, s.control(c, string(text))
 	}
 	if s.tx != nil {

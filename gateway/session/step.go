@@ -10,15 +10,16 @@ import (
 
 // step is one message of a batch.
 type step struct {
-	typ    byte
-	body   []byte
-	kind   wire.Kind
-	prep   *prepared
-	portal *portal
-	limit  int32
-	err    *wire.Error
-	local  []byte // the answer, if the gateway gives it
-	op     int    // index of the step's operation in the runner
+	typ      byte
+	body     []byte
+	kind     wire.Kind
+	prep     *prepared
+	portal   *portal
+	limit    int32
+	err      *wire.Error
+	local    []byte // the answer, if the gateway gives it
+	noParams bool   // of a Describe: the client's statement has no parameters, unlike prep
+	op       int    // index of the step's operation in the runner
 	// What takes back what resolving the step has done to the session's tables: undo, or,
 	// of a Bind, the portal that had the name of this one before.
 	undo  func()
@@ -103,8 +104,7 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 		return wire.Errorf(wire.DuplicatePreparedStatement, "prepared statement \"%s\" already exists", name)
 	}
 	if name != "" && len(s.stmts) >= s.host.MaxPrepared {
-		return wire.Errorf(wire.ConfigurationLimitExceeded, "too many prepared statements").
-			WithHint("Close those that are not needed, or make limits.prepared_statements larger.")
+		return tooManyPrepared
 	}
 	prep, err := s.prepare(&s.parse)
 	if err != nil {
@@ -121,6 +121,9 @@ func (s *Session) resolveParse(st *step) *wire.Error {
 	}
 	return nil
 }
+
+var tooManyPrepared = wire.Errorf(wire.ConfigurationLimitExceeded, "too many prepared statements").
+	WithHint("Close those that are not needed, or make limits.prepared_statements larger.")
 
 // restore puts back what one of the session's tables had under a name: nothing if it is nil.
 func restore[V any](table map[string]*V, name string, old *V) {
@@ -167,6 +170,11 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 	}
 	if err := s.refusedStep(prep); err != nil {
 		return err
+	}
+	if c := executes(prep); c != nil {
+		if prep, e = s.bindExecuted(c, prep, st); e != nil {
+			return e
+		}
 	}
 	p := s.newPortal()
 	p.prep, p.binary = prep, slices.Contains(s.bind.ResultFormats, wire.FormatBinary)
@@ -261,8 +269,11 @@ func (s *Session) resolveDescribe(st *step) *wire.Error {
 		if err := s.plan(st.prep); err != nil {
 			return err
 		}
+		if c := executes(st.prep); c != nil {
+			return s.describeExecuted(c, st)
+		}
 		if c, ok := st.prep.st.Node.(*planner.Control); ok {
-			st.local = appendControlColumns([]byte{'t', 0, 0, 0, 6, 0, 0}, c, nil)
+			st.local = appendControlColumns(wire.AppendNoParameters(nil), c, nil)
 		}
 		return nil
 	}

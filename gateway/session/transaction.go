@@ -310,6 +310,8 @@ func (s *Session) control(c *planner.Control, text string) error {
 		return s.deallocate(c)
 	case planner.DiscardAll:
 		return s.discardAll(c)
+	case planner.Prepare:
+		return s.prepareSQL(c, text)
 	case planner.Show:
 		s.show(c)
 	}
