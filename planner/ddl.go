@@ -25,7 +25,8 @@ func atHome() *Statement {
 // A relation that no one knows is local: the home shard says that it's missing.
 func (a *analysis) distributionOf(schema, name string) (Distribution, *Table) {
 	if schema == gatewaySchema {
-		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema})
+		refuse(&Refusal{Code: "42501", Message: "permission denied for schema " + gatewaySchema,
+			Hint: "The schema is the gateways' own. pg_dump leaves it out with --exclude-schema=" + gatewaySchema + "."})
 	}
 	t := a.env.find(schema, name)
 	if t == nil {

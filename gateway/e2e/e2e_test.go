@@ -339,11 +339,16 @@ func (c *cluster) ids(conn *pgx.Conn, n int) [][]int {
 
 // pgbench runs pgbench and returns its output.
 func (c *cluster) pgbench(args ...string) (string, error) {
+	return c.tool("pgbench", append(args, c.url())...)
+}
+
+// tool runs one of PostgreSQL's programs and returns its output.
+func (c *cluster) tool(name string, args ...string) (string, error) {
 	install, err := localpg.Find()
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	out, err := exec.Command(install.Path("pgbench"), append(args, c.url())...).CombinedOutput()
+	out, err := exec.Command(install.Path(name), args...).CombinedOutput()
 	return string(out), err
 }
 
