@@ -13,7 +13,7 @@ func (c *combiner) limit() SQL {
 		(len(sel.GroupClause) > 0 || a.aggregates(sel)) && !c.wholeGroups() || a.windows(sel) || a.volatile || a.returnsSets(sel) {
 		return nil
 	}
-	count, ok := a.exprText(sel.LimitCount)
+	count, ok := a.countText(sel.LimitCount)
 	if _, own := a.regionOf(c.b, c.sources[0].anchor, false, sel.LimitCount, sel.LimitOffset); !own || !ok {
 		return nil
 	}
@@ -34,19 +34,28 @@ func (c *combiner) limit() SQL {
 		q = append(order, Piece{Own: " FETCH FIRST "})
 	}
 	if sel.LimitOffset == nil {
-		q = q.add("(", a.span(count), ")")
+		q = q.add("(", count, ")")
 	} else {
 		offset, ok := a.exprText(sel.LimitOffset)
 		if !ok {
 			return nil
 		}
-		q = q.add("(least((", a.span(count), ")::pg_catalog.int8::pg_catalog.numeric+coalesce((")
+		q = q.add("(least((", count, ")::pg_catalog.int8::pg_catalog.numeric+coalesce((")
 		q = q.add("", a.span(offset), ")::pg_catalog.int8,0),9223372036854775807)::pg_catalog.int8)")
 	}
 	if ties {
 		q = append(q, Piece{Own: " ROWS WITH TIES"})
 	}
 	return q
+}
+
+// countText is the text of a LIMIT. FETCH FIRST ROW has none, and is of one row.
+func (a *analysis) countText(n *pg.Node) (SQL, bool) {
+	if c := n.GetAConst(); c != nil && c.Location < 0 {
+		return own("1"), true
+	}
+	r, ok := a.exprText(n)
+	return a.span(r), ok
 }
 
 // returnsSets says whether a target list has, or may have, a function that gives

@@ -341,15 +341,17 @@ func (a *analysis) mergeLimit(sel *pg.SelectStmt, out *Ordered) (edits []edit, o
 		}
 		*x.to, texts[i] = &v, r
 	}
-	if sel.LimitOffset == nil {
+	switch {
+	case sel.LimitOffset == nil:
 		return nil, true
+	case sel.LimitCount != nil:
+		return []edit{{texts[1], own("0")}, {texts[0], slices.Concat(own("(least(("), a.span(texts[0]), own(")::pg_catalog.int8::pg_catalog.numeric+("), a.span(texts[1]),
+			own(")::pg_catalog.int8,9223372036854775807)::pg_catalog.int8)"))}}, true
+	case out.Offset.Source == FromParam:
+		// It is 0, and has the parameter in it, which the statement may not have elsewhere.
+		return []edit{{texts[1], SQL(nil).add("(least((", a.span(texts[1]), ")::pg_catalog.int8,0))")}}, true
 	}
-	edits = append(edits, edit{texts[1], own("0")})
-	if sel.LimitCount != nil {
-		edits = append(edits, edit{texts[0], slices.Concat(own("(least(("), a.span(texts[0]), own(")::pg_catalog.int8::pg_catalog.numeric+("), a.span(texts[1]),
-			own(")::pg_catalog.int8,9223372036854775807)::pg_catalog.int8)"))})
-	}
-	return edits, true
+	return []edit{{texts[1], own("0")}}, true
 }
 
 // mergeDistinct finds the keys that make rows equal for DISTINCT. It returns false where

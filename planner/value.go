@@ -88,6 +88,9 @@ func (a *analysis) literal(c *pg.A_Const, f family) (Value, bool) {
 	if c.Isnull {
 		return Value{Source: IsNull}, true
 	}
+	if c.Location < 0 {
+		return Value{}, false // that of FETCH FIRST ROW ONLY, which isn't in the text
+	}
 	i := sort.Search(len(a.lits), func(i int) bool { return a.lits[i].Start >= c.Location })
 	if i == len(a.lits) {
 		return Value{}, false
