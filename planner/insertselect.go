@@ -38,6 +38,9 @@ type InsertSelect struct {
 	// Constants are the constants and parameters among the query's columns, whose
 	// type is the one of the column that they are stored in; nil for other columns.
 	Constants []SQL
+	// Columns is how many columns the query must have, for Constants to be in their places
+	// behind a star; 0 without one.
+	Columns int
 	// Keys are the key's columns, of a sharded table.
 	Keys []InsertKey
 	// MinColumns is how many columns the query must have so that no default is used
@@ -192,11 +195,16 @@ func (a *analysis) insertsInPlace(ins *pg.InsertStmt, t *Table) *leaf {
 // the zero column for what is none of a table's. ok is false where their number isn't
 // certain.
 func (a *analysis) selected(sel *pg.SelectStmt) (out []column, ok bool) {
-	b := a.blocks[sel]
 	if len(sel.ValuesLists) > 0 {
 		return make([]column, len(sel.ValuesLists[0].GetList().GetItems())), true
 	}
-	for _, n := range sel.TargetList {
+	return a.targeted(sel, sel.TargetList)
+}
+
+// targeted is selected of some of a SELECT's targets.
+func (a *analysis) targeted(sel *pg.SelectStmt, targets []*pg.Node) (out []column, ok bool) {
+	b := a.blocks[sel]
+	for _, n := range targets {
 		ref := n.GetResTarget().GetVal().GetColumnRef()
 		if ref == nil {
 			if n.GetResTarget().GetVal().GetAIndirection() != nil {
@@ -490,21 +498,19 @@ func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (m
 		names = insertColumns(ins, t)
 	}
 	var nodes map[int]*pg.Node
-	star := false
 	items := sel.TargetList
 	if oneRow(sel) {
 		items = sel.ValuesLists[0].GetList().GetItems()
 	}
-	out.Constants = make([]SQL, len(items))
-	for i, n := range items {
+	places, width, certain := a.places(sel, items)
+	out.Constants = make([]SQL, width)
+	for at, n := range items {
+		i := places[at]
 		v := n
 		if n.GetResTarget() != nil {
 			v = n.GetResTarget().GetVal()
 		}
 		switch {
-		case v.GetColumnRef() != nil || v.GetAIndirection() != nil:
-			star = star || slices.ContainsFunc(append(v.GetColumnRef().GetFields(), v.GetAIndirection().GetIndirection()...), func(f *pg.Node) bool { return f.GetAStar() != nil })
-			continue
 		case v.GetParamRef() != nil:
 		case v.GetAConst().GetSval() != nil || v.GetAConst().GetIsnull():
 		default:
@@ -526,12 +532,34 @@ func (a *analysis) constants(ins *pg.InsertStmt, t *Table, out *InsertSelect) (m
 			a.storeDate(v, t, names[i])
 		}
 	}
-	if nodes == nil {
+	switch {
+	case nodes == nil:
 		out.Constants = nil
-	} else if star {
+	case !certain:
 		return no("besides a star")
+	case width != len(items):
+		out.Columns = width
 	}
 	return nodes, nil
+}
+
+// places are the numbers of a query's columns that its targets begin with, behind stars as
+// well, and how many columns there are. They are certain unless a star stands for columns that
+// aren't known.
+func (a *analysis) places(sel *pg.SelectStmt, items []*pg.Node) (places []int, width int, certain bool) {
+	starred := slices.ContainsFunc(items, isStar)
+	certain = true
+	for i := range items {
+		places = append(places, width)
+		n, ok := 1, true
+		if starred {
+			var cols []column
+			cols, ok = a.targeted(sel, items[i:i+1])
+			n = len(cols)
+		}
+		width, certain = width+n, certain && ok
+	}
+	return places, width, certain
 }
 
 // oneRow says whether a query is a VALUES list of one row, which PostgreSQL reads in an INSERT

@@ -31,6 +31,10 @@ func (r *Selected) Check() *wire.Error {
 		e.Detail, e.Hint = why.Detail, why.Hint
 		return e
 	}
+	if n := r.Plan.Columns; n > 0 && len(r.types) != n {
+		return wire.Errorf(wire.InternalError, "the query has %d columns, and not %d", len(r.types), n).
+			WithHint("A table was changed a moment ago: try again.")
+	}
 	for _, k := range r.Plan.Keys {
 		if k.Column >= len(r.types) {
 			return wire.Errorf(wire.FeatureNotSupported, "the rows of the sharded table %s need a value for their key", r.Plan.Table).
