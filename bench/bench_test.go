@@ -249,7 +249,7 @@ func TestErrorsAreReported(t *testing.T) {
 func TestForeignTablesStay(t *testing.T) {
 	url := pgtest.Database(t, pgtest.Server(t))
 	conn := pgtest.Conn(t, url)
-	if _, err := conn.Exec(t.Context(), "CREATE TABLE pgbench_accounts (aid int); INSERT INTO pgbench_accounts VALUES (5)"); err != nil {
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE pgbench_accounts AS SELECT 5 AS aid, 1 AS bid, 0 AS abalance, ''::text AS filler"); err != nil {
 		t.Fatal(err)
 	}
 	o := foreign(t, url, "--server=there="+url)

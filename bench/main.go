@@ -56,7 +56,7 @@ type options struct {
 	Server  []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"A server behind a --target, of which the invariants are asked. Can be repeated."`
 	PID     []string `name:"pid" sep:"none" placeholder:"NAME=PID" help:"The process of a --target's gateway on this machine, for its CPU time. Can be repeated."`
 	Metrics []string `json:"-" sep:"none" placeholder:"NAME=URL" help:"The metrics of a --target's gateway, for what it allocates. Can be repeated."`
-	Reload  bool     `help:"Replace the benchmark's tables in each --target, even if they fit."`
+	Reload  bool     `help:"Drop the benchmark's tables in each --target and make them anew, even if they fit. Tables of the same names that have other columns stay, and that is an error."`
 
 	Report  string `placeholder:"DIR" type:"path" help:"Write results.json there, as with --json, and index.html, a page with plots."`
 	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`

@@ -41,6 +41,7 @@ func New(scale float64, seed uint64) (*Data, error) {
 // Table is one of the eight.
 type Table struct {
 	Name string
+	Key  string // the first column
 	// count is the number of units of rows: for partsupp a unit is the suppliers of a
 	// part, for lineitem the lines of an order, else a row.
 	count func(*Data) int
@@ -50,14 +51,14 @@ type Table struct {
 
 // Tables are all tables, in an order in which foreign keys would be satisfied.
 var Tables = []*Table{
-	{"region", func(*Data) int { return len(regions) }, (*Data).region},
-	{"nation", func(*Data) int { return len(nations) }, (*Data).nation},
-	{"supplier", func(d *Data) int { return d.suppliers }, (*Data).supplier},
-	{"part", func(d *Data) int { return d.parts }, (*Data).part},
-	{"partsupp", func(d *Data) int { return d.parts }, (*Data).partsupp},
-	{"customer", func(d *Data) int { return d.customers }, (*Data).customer},
-	{"orders", func(d *Data) int { return d.orders }, (*Data).order},
-	{"lineitem", func(d *Data) int { return d.orders }, (*Data).lineitem},
+	{"region", "r_regionkey", func(*Data) int { return len(regions) }, (*Data).region},
+	{"nation", "n_nationkey", func(*Data) int { return len(nations) }, (*Data).nation},
+	{"supplier", "s_suppkey", func(d *Data) int { return d.suppliers }, (*Data).supplier},
+	{"part", "p_partkey", func(d *Data) int { return d.parts }, (*Data).part},
+	{"partsupp", "ps_partkey", func(d *Data) int { return d.parts }, (*Data).partsupp},
+	{"customer", "c_custkey", func(d *Data) int { return d.customers }, (*Data).customer},
+	{"orders", "o_orderkey", func(d *Data) int { return d.orders }, (*Data).order},
+	{"lineitem", "l_orderkey", func(d *Data) int { return d.orders }, (*Data).lineitem},
 }
 
 // Rows returns a table's rows in the text format of COPY. They are made as they are read.

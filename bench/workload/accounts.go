@@ -26,7 +26,6 @@ type accounts struct{}
 func (accounts) Name() string { return "pgbench" }
 
 var accountTables = []table{
-	{name: "pgbench_history", create: "tid int, bid int, aid int, delta int, mtime timestamp, filler char(22)"},
 	{name: "pgbench_branches", create: "bid int NOT NULL, bbalance int, filler char(88)", columns: "bid, bbalance",
 		rows: func(s Size) int64 { return int64(s.Scale) },
 		row: func(dst []byte, n int64) []byte {
@@ -42,6 +41,7 @@ var accountTables = []table{
 		after: "ALTER TABLE pgbench_tellers ADD PRIMARY KEY (tid)", last: "tid"},
 	{name: "pgbench_accounts", create: accountColumns, columns: "aid, bid, abalance, filler", rows: accountsOf, row: accountRow,
 		after: "ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid)", last: "aid"},
+	{name: "pgbench_history", create: "tid int, bid int, aid int, delta int, mtime timestamp, filler char(22)", columns: "tid, bid, aid, delta, mtime"},
 }
 
 const accountColumns = "aid int NOT NULL, bid int, abalance int, filler char(84)"

@@ -52,7 +52,7 @@ func (s *copyInScript) Transaction(c *load.Conn, _ *rand.Rand) error {
 // copied is the table that copyIn fills.
 type copied struct{}
 
-var copiedTables = []table{{name: "bench_copied", create: accountColumns}}
+var copiedTables = []table{{name: "bench_copied", create: accountColumns, columns: copiedColumns}}
 
 // Name is that of the data.
 func (copied) Name() string { return "copied" }
@@ -62,22 +62,55 @@ func (copied) Load(ctx context.Context, s *target.Store, size Size) error {
 	return loadTables(ctx, s, size, copiedTables)
 }
 
-// Loaded looks for the table.
+// Loaded looks for the table. Since it is emptied again and again, nothing may be in it but
+// what a COPY of the benchmark's has left.
 func (copied) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	return loadedTables(ctx, s, size, copiedTables)
+	there, err := loadedTables(ctx, s, size, copiedTables)
+	if !there || err != nil {
+		return there, err
+	}
+	n, err := total(ctx, s, copiedSums)
+	if err != nil {
+		return false, err
+	}
+	if err := wholeCopy(n); err != nil {
+		return false, errors.New("bench_copied is there, with rows that are not the benchmark's, which would be deleted: use another database, or --reload to drop the table")
+	}
+	return true, nil
+}
+
+// copiedSums are those of the table: rows, keys and balances.
+const copiedSums = "SELECT count(*), coalesce(sum(aid::bigint), 0), coalesce(sum(abalance), 0) FROM bench_copied"
+
+// wholeCopy says what is wrong if they are not those of a COPY of the benchmark's, or of
+// none: all of its rows, each once.
+func wholeCopy(n []int64) error {
+	rows := n[0]
+	keys, balances := rows*(rows+1)/2, int64(0)
+	for n := int64(1); n <= rows; n++ {
+		balances += firstBalance(n)
+	}
+	if n[1] != keys || n[2] != balances || rows%accountsPerBranch != 0 {
+		return fmt.Errorf("the table has %d rows whose keys and balances add up to %d and %d; of a COPY they add up to %d and %d, and there is a multiple of %d",
+			rows, n[1], n[2], keys, balances, accountsPerBranch)
+	}
+	return nil
 }
 
 // copiedState is the state of the table.
-type copiedState struct{ Rows, Keys, Balances, Prepared int64 }
+type copiedState struct {
+	Sums     []int64
+	Prepared int64
+}
 
 // State counts what the servers have.
 func (copied) State(ctx context.Context, s *target.Store) (State, error) {
-	n, err := total(ctx, s, "SELECT count(*), coalesce(sum(aid::bigint), 0), coalesce(sum(abalance), 0) FROM bench_copied")
+	n, err := total(ctx, s, copiedSums)
 	if err != nil {
 		return nil, err
 	}
 	prepared, err := preparedTransactions(ctx, s)
-	return &copiedState{Rows: n[0], Keys: n[1], Balances: n[2], Prepared: prepared}, err
+	return &copiedState{Sums: n, Prepared: prepared}, err
 }
 
 // Check says whether the rows are those of a COPY that was committed: all of them, each once.
@@ -86,14 +119,8 @@ func (s *copiedState) Check(later State, done map[string]Tally) (wrong []error) 
 	if !ok {
 		return []error{errors.New("not a state of the same data")}
 	}
-	want := copiedState{Rows: l.Rows, Keys: l.Rows * (l.Rows + 1) / 2}
-	for n := int64(1); n <= l.Rows; n++ {
-		want.Balances += firstBalance(n)
-	}
-	got := *l
-	got.Prepared = 0
-	if got != want || l.Rows%accountsPerBranch != 0 {
-		wrong = append(wrong, fmt.Errorf("the table has %+v; so many rows would be %+v, and a COPY has a multiple of %d", got, want, accountsPerBranch))
+	if err := wholeCopy(l.Sums); err != nil {
+		wrong = append(wrong, err)
 	}
 	return append(wrong, stillPrepared(l.Prepared)...)
 }

@@ -164,14 +164,35 @@ func TestData(t *testing.T) {
 	}
 }
 
-// Tables of which others are missing are not replaced: they may be somebody else's.
+// Tables that may be somebody else's are neither used nor dropped, and what an interrupted
+// load has left is not taken for the whole.
 func TestForeignTableOfSameName(t *testing.T) {
-	url := pgtest.Database(t, pgtest.Server(t))
-	exec(t, pgtest.Conn(t, url), "CREATE TABLE orders (id int)")
-	exec(t, pgtest.Conn(t, url), "CREATE TABLE bench_orders (id int)")
-	for _, d := range []Data{tpchData{}, shop{}} {
-		if _, err := d.Loaded(t.Context(), &target.Store{Name: "there", URL: url}, Size{Scale: 1}); err == nil || !strings.Contains(err.Error(), "--reload") {
-			t.Errorf("%s: %v", d.Name(), err)
+	server := pgtest.Server(t)
+	const copiedTable, ordersTable = "CREATE TABLE bench_copied (" + accountColumns + ")", "CREATE TABLE bench_orders (customer int, number int, product int, cents int)"
+	for _, c := range []struct {
+		data   Data
+		sql    string
+		want   string // of the error; "": they are used
+		reload string // of the error of making them anew; "": that is done
+	}{
+		{tpchData{}, "CREATE TABLE orders (id int)", "is not the benchmark's", "is not the benchmark's"},
+		{shop{}, "CREATE TABLE bench_orders (id int)", "is not the benchmark's", "is not the benchmark's"},
+		{shop{}, ordersTable + "; INSERT INTO bench_orders VALUES (1, 1, 1, 1)", "bench_customers, bench_products is not there", ""},
+		{shop{}, ordersTable + "; CREATE TABLE bench_customers AS SELECT 1000 AS id, 0 AS region; CREATE TABLE bench_products AS SELECT 1000 AS id, 0 AS weight", "bench_orders is there, but empty", ""},
+		{inserted{}, "CREATE TABLE bench_rows (id int)", "is not the benchmark's", "is not the benchmark's"},
+		{copied{}, copiedTable, "", ""},
+		{copied{}, copiedTable + "; INSERT INTO bench_copied VALUES (7, 1, 1, '')", "would be deleted", ""},
+	} {
+		url := pgtest.Database(t, server)
+		exec(t, pgtest.Conn(t, url), c.sql)
+		store, size := &target.Store{Name: "there", URL: url}, Size{Scale: 1, Small: true}
+		there, err := c.data.Loaded(t.Context(), store, size)
+		if there != (c.want == "") || !there && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, %v", c.sql, there, err)
+		}
+		err = c.data.Load(t.Context(), store, size)
+		if (err == nil) != (c.reload == "") || err != nil && !strings.Contains(err.Error(), c.reload) {
+			t.Errorf("%s: making it anew: %v", c.sql, err)
 		}
 	}
 }

@@ -49,6 +49,34 @@ func (d *database) copyIn(ctx context.Context, sql string, from io.Reader) error
 	return nil
 }
 
+// each runs a query through a connection of its own and gives its rows one by one.
+func each(ctx context.Context, url, sql string, row func(values [][]byte) error) error {
+	db, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	return db.each(ctx, sql, row)
+}
+
+// each runs a query and gives its rows one by one.
+func (d *database) each(ctx context.Context, sql string, row func(values [][]byte) error) error {
+	var err error
+	results := d.conn.Exec(ctx, sql)
+	for err == nil && results.NextResult() {
+		for r := results.ResultReader(); err == nil && r.NextRow(); {
+			err = row(r.Values())
+		}
+	}
+	if closed := results.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}
+
 // numbers returns the first column of a query's rows.
 func (d *database) numbers(ctx context.Context, sql string) ([]int64, error) {
 	results, err := d.conn.Exec(ctx, sql).ReadAll()

@@ -80,7 +80,7 @@ func checkOf(id int64) int64 { return id % 1000 }
 // transactions were committed, and each is whole.
 type inserted struct{}
 
-var insertedTables = []table{{name: "bench_rows", create: "id bigint PRIMARY KEY, n int NOT NULL, note text NOT NULL"}}
+var insertedTables = []table{{name: "bench_rows", create: "id bigint PRIMARY KEY, n int NOT NULL, note text NOT NULL", columns: "id, n, note"}}
 
 // Name is that of the data.
 func (inserted) Name() string { return "rows" }

@@ -252,25 +252,3 @@ func numbersOf(values [][]byte) ([]int64, error) {
 	}
 	return list, nil
 }
-
-// each runs a query and gives its rows one by one.
-func each(ctx context.Context, url, sql string, row func(values [][]byte) error) error {
-	db, err := connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer db.close()
-	results := db.conn.Exec(ctx, sql)
-	for err == nil && results.NextResult() {
-		for r := results.ResultReader(); err == nil && r.NextRow(); {
-			err = row(r.Values())
-		}
-	}
-	if closed := results.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", sql, err)
-	}
-	return nil
-}

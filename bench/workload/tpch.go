@@ -132,21 +132,23 @@ func (tpchData) Load(ctx context.Context, s *target.Store, size Size) error {
 		return err
 	}
 	defer db.close()
-	for _, t := range tpch.Tables {
-		if err := db.exec(ctx, "DROP TABLE IF EXISTS "+t.Name); err != nil {
-			return err
-		}
+	if err := dropTables(ctx, db, tpchTables()); err != nil {
+		return err
 	}
 	return tpch.Load(ctx, s.URL, d)
 }
 
+// tpchTables are what is looked at before the tables are used or dropped.
+func tpchTables() (list []table) {
+	for _, t := range tpch.Tables {
+		list = append(list, table{name: t.Name, columns: t.Key, rows: func(Size) int64 { return 0 }})
+	}
+	return list
+}
+
 // Loaded looks for the tables and counts the orders.
 func (tpchData) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	var tables []table
-	for _, t := range tpch.Tables {
-		tables = append(tables, table{name: t.Name})
-	}
-	there, err := loadedTables(ctx, s, size, tables)
+	there, err := loadedTables(ctx, s, size, tpchTables())
 	if !there || err != nil {
 		return false, err
 	}
@@ -155,7 +157,7 @@ func (tpchData) Loaded(ctx context.Context, s *target.Store, size Size) (bool, e
 		return false, err
 	}
 	if want := int64(tpchScale(size)*1_500_000 + 0.5); n[0] != want {
-		return false, fmt.Errorf("%s: there are %d orders, and --scale %d has %d: use another, or --reload to replace the tables", s.Name, n[0], size.Scale, want)
+		return false, fmt.Errorf("there are %d orders, and --scale %d has %d: use another, or --reload to drop the tables of the benchmark and make them anew", n[0], size.Scale, want)
 	}
 	return true, nil
 }

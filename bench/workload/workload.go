@@ -130,10 +130,11 @@ type Size struct {
 // tables.yaml.
 type Data interface {
 	Name() string
-	// Load makes the tables anew. What was in them is lost.
+	// Load makes the tables anew. What was in them is lost. Tables of the same names that
+	// don't have the columns of the benchmark's are an error and stay.
 	Load(ctx context.Context, s *target.Store, size Size) error
 	// Loaded says whether the tables are there and large enough. Tables that are there and
-	// too small are an error.
+	// too small, or that may be somebody else's, are an error.
 	Loaded(ctx context.Context, s *target.Store, size Size) (bool, error)
 	// State reads what the invariants are about. The error matches ErrUnchecked if the
 	// store can't tell.
