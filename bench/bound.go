@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardgate/shardgate/bench/load"
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
@@ -123,11 +124,11 @@ const (
 
 // of is one of the figures; false: it was not measured.
 func (f *figures) of(figure workload.Figure) (measure.Spread, bool) {
+	if !f.measured() {
+		return measure.Spread{}, false
+	}
 	if f.Connections != nil {
 		return f.Connections.of(figure)
-	}
-	if len(f.Rounds) == 0 {
-		return measure.Spread{}, false
 	}
 	switch figure {
 	case workload.GatewayCPU:
@@ -250,11 +251,11 @@ func (c *cellReport) of(name string) *figures {
 }
 
 // addRows takes what a run has seen of the rows of its answers.
-func (m *round) addRows() {
-	if m.Rows = m.result.Rows; m.Rows == 0 {
+func (m *round) addRows(res *load.Result) {
+	if m.Rows = res.Rows; m.Rows == 0 {
 		return
 	}
-	m.FirstRowMicros = micros(m.result.FirstRow.Percentile(50))
+	m.FirstRowMicros = micros(res.FirstRow.Percentile(50))
 	if cpu, ok := m.CPUMicros[target.Gateway]; ok && m.Failed == 0 {
 		m.RowMicros = cpu * float64(m.Committed) / float64(m.Rows)
 	}

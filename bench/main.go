@@ -77,10 +77,10 @@ type cli struct {
 func main() {
 	target.Main()
 	var c cli
-	k := kong.Parse(&c, kong.UsageOnError(), vars,
+	k := kong.Parse(&c, kong.ShortUsageOnError(), vars,
 		kong.Description("Measures Shardgate, and checks what its clients see while things break."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends this process at once, and with it what it has started
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.BindTo(os.Stdout, (*io.Writer)(nil))
 	if err := k.Run(newProgress(os.Stderr)); err != nil {
@@ -97,8 +97,11 @@ func (o *options) Run(ctx context.Context, p *progress, out io.Writer) error {
 	}
 	r.print(out)
 	if o.Report != "" {
-		err = errors.Join(err, r.writeReport(o.Report))
-		p.event("report: %s", filepath.Join(o.Report, pageFile))
+		written := r.writeReport(o.Report)
+		if written == nil {
+			p.event("report: %s", filepath.Join(o.Report, pageFile))
+		}
+		err = errors.Join(err, written)
 	}
 	if o.JSON != "" {
 		err = errors.Join(err, r.write(o.JSON))
@@ -204,8 +207,12 @@ func newPlan(o *options) (*plan, error) {
 		}
 	}
 	p := &plan{options: o}
+	taken := target.Names
+	if !o.Embedded {
+		taken = []string{target.Direct} // bounds are about the other names, whoever started them
+	}
 	var err error
-	if p.foreign, err = target.Foreign(o.Target, o.Server, o.PID, o.Metrics); err != nil {
+	if p.foreign, err = target.Foreign(taken, o.Target, o.Server, o.PID, o.Metrics); err != nil {
 		return nil, err
 	}
 	if p.keys, err = workload.ParseKeys(o.Keys); err != nil {

@@ -72,13 +72,6 @@ func (r *readers) close() {
 	}
 }
 
-// warmedUp takes the errors of a run that is not counted otherwise.
-func (r *readers) warmedUp() {
-	if r != nil {
-		r.figures.warmedUp(r.last)
-	}
-}
-
 // add counts the last run as a round.
 func (r *readers) add() {
 	if r != nil {

@@ -72,7 +72,7 @@ type figures struct {
 	RowMicros      measure.Spread `json:"row_micros,omitzero"`
 	// Connections are the figures where clients connect and do little else; nil: elsewhere.
 	Connections *connections `json:"connections,omitempty"`
-	// Errors are those of all rounds and of the warm-up.
+	// Errors are those of all rounds and of the warm-up, and of a round that was broken off.
 	Errors load.Errors `json:"errors"`
 	Rounds []*round    `json:"rounds"`
 }
@@ -92,7 +92,6 @@ type round struct {
 	Rows           int64                   `json:"rows,omitzero"` // as the next two, of streamed answers
 	FirstRowMicros float64                 `json:"first_row_micros,omitzero"`
 	RowMicros      float64                 `json:"row_micros,omitzero"`
-	result         *load.Result
 }
 
 // allocated is what a gateway has allocated for a transaction.
@@ -137,7 +136,7 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 // newRound takes the result of a run and the CPU times before and after it.
 func newRound(res *load.Result, before, after map[target.Role]time.Duration) *round {
 	m := &round{ElapsedSeconds: res.Elapsed.Seconds(), Committed: res.Committed, Failed: res.Errors.Total(), PerSecond: res.PerSecond(),
-		LatencyMicros: map[string]float64{}, CPUMicros: map[target.Role]float64{}, result: res}
+		LatencyMicros: map[string]float64{}, CPUMicros: map[target.Role]float64{}}
 	for _, p := range percentiles {
 		m.LatencyMicros[p.name] = micros(res.Latency.Percentile(p.percent))
 	}
@@ -151,9 +150,7 @@ func newRound(res *load.Result, before, after map[target.Role]time.Duration) *ro
 		m.Schedule = &scheduled{Transactions: res.Scheduled, Unsent: res.Unsent,
 			Reached: float64(res.SentInTime) / float64(res.Scheduled), LateMicros: micros(res.Late.Percentile(99))}
 	}
-	m.addRows()
-	// The histograms are large, and said what they had to say.
-	res.Latency, res.FirstRow, res.Late = nil, nil, nil
+	m.addRows(res)
 	return m
 }
 
@@ -194,9 +191,6 @@ func (c *cellReport) add(t *target.Target) *figures {
 	c.Targets = append(c.Targets, f)
 	return f
 }
-
-// warmedUp keeps the errors of a run that is not counted otherwise.
-func (f *figures) warmedUp(res *load.Result) { f.Errors.Merge(res.Errors) }
 
 // summarize makes the spreads of the rounds.
 func (c *cellReport) summarize() {
@@ -239,9 +233,6 @@ func (c *cellReport) summarize() {
 			return m.Allocated.Objects, true
 		})
 		f.summarizeRows()
-		for _, m := range f.Rounds {
-			f.Errors.Merge(m.result.Errors)
-		}
 	}
 	c.Bounds = c.bounds()
 }
@@ -295,6 +286,15 @@ func (r *report) unchecked(s *target.Store, err error) {
 	if !slices.Contains(r.Unchecked, text) {
 		r.Unchecked = append(r.Unchecked, text)
 	}
+}
+
+// measured says whether there is any figure.
+func (r *report) measured() bool {
+	return slices.ContainsFunc(r.Cells, func(c *cellReport) bool { return slices.ContainsFunc(c.Targets, (*figures).measured) })
+}
+
+func (f *figures) measured() bool {
+	return len(f.Rounds) > 0 || f.Connections != nil && len(f.Connections.seconds) > 0
 }
 
 // failed says whether an invariant did not hold.

@@ -25,6 +25,8 @@ type runner struct {
 	stores   []*target.Store
 	report   *report
 	placed   map[placedKey]*workload.Placement
+	// tallies are what the transactions of the cell under way have done.
+	tallies map[*target.Store]workload.Tally
 	// violating is held where clients that run add to the report's violations.
 	violating sync.Mutex
 	runs      int // of targets, done and to come
@@ -38,8 +40,11 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{plan: plan, progress: p, placed: map[placedKey]*workload.Placement{}}
+	r := &runner{plan: plan, progress: p, placed: map[placedKey]*workload.Placement{}, tallies: map[*target.Store]workload.Tally{}}
 	defer p.done()
+	if err := r.checkAhead(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.startTargets(ctx); err != nil {
 		return nil, err
 	}
@@ -61,7 +66,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
 			}
-			if len(r.report.Cells) == 0 {
+			if !r.report.measured() && !r.report.failed() {
 				return nil, err
 			}
 			return r.report, err
@@ -178,7 +183,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			t.readers.close()
 		}
 	}()
-	tallies := map[*target.Store]workload.Tally{}
+	clear(r.tallies)
 	for _, t := range r.contending(c) {
 		f := result.add(t)
 		if c.protocol.NeedsPrepare() {
@@ -206,15 +211,15 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	if result.FsyncMicros, err = r.fsyncTime(c); err != nil {
 		return err
 	}
-	measured := r.rounds(ctx, c, contenders, tallies)
+	measured := r.rounds(ctx, c, contenders)
 	if measured == nil {
-		measured = r.profile(ctx, c, contenders, tallies)
+		measured = r.profile(ctx, c, contenders)
 	}
 	result.summarize()
 	// The data are checked also after a run that was broken off.
 	checkCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
-	err = r.check(checkCtx, c, before, tallies)
+	err = r.check(checkCtx, c, before)
 	if measured == nil && err == nil && c.workload.Verify != nil {
 		r.verify(checkCtx, c, contenders)
 	}
@@ -244,18 +249,15 @@ func (r *runner) clientOptions(ctx context.Context, c cell, t *target.Target) (l
 
 // rounds warms all targets up and measures them in turn, beginning with another one in
 // each round.
-func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, tallies map[*target.Store]workload.Tally) error {
+func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender) error {
 	if r.Warmup > 0 {
 		for _, t := range contenders {
 			r.progress.begin(fmt.Sprintf("[%d/%d] %s: %s warms up", r.ran, r.runs, c, t.Name), r.Warmup, t.clients.Committed)
-			res, err := t.run(ctx, r.Warmup)
+			_, err := r.work(ctx, t, r.Warmup)
 			r.progress.end("")
 			if err != nil {
 				return err
 			}
-			tallies[t.Store] = tallies[t.Store].Add(res)
-			t.figures.warmedUp(res)
-			t.readers.warmedUp()
 		}
 	}
 	for round := range r.Rounds {
@@ -270,7 +272,6 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 				return err
 			}
 			r.progress.end(fmt.Sprintf("%s: %s", label, m))
-			tallies[t.Store] = tallies[t.Store].Add(m.result)
 			// A round that was broken off is no figure.
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -280,6 +281,18 @@ func (r *runner) rounds(ctx context.Context, c cell, contenders []*contender, ta
 		}
 	}
 	return nil
+}
+
+// work lets the clients of a target work for a while. What they did and what failed counts
+// for the invariants and in the report, whatever becomes of the figures.
+func (r *runner) work(ctx context.Context, t *contender, d time.Duration) (*load.Result, error) {
+	res, err := t.run(ctx, d)
+	r.tallies[t.Store] = r.tallies[t.Store].Add(res)
+	t.figures.Errors.Merge(res.Errors)
+	if t.readers != nil {
+		t.readers.figures.Errors.Merge(t.readers.last.Errors)
+	}
+	return res, err
 }
 
 // measure runs one round of one target. All transactions that were sent are answered at
@@ -294,7 +307,7 @@ func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := t.run(ctx, r.Duration)
+	res, err := r.work(ctx, t, r.Duration)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +361,7 @@ func (w *heapWatch) perTransaction(ctx context.Context, n int64) (*allocated, er
 	}
 	after, err := measure.HeapOf(ctx, w.url)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the metrics after the round: %w", err)
 	}
 	d := after.Sub(w.before).Sub(w.own)
 	return &allocated{Bytes: max(0, d.Bytes) / float64(n), Objects: max(0, d.Objects) / float64(n)}, nil
@@ -357,7 +370,7 @@ func (w *heapWatch) perTransaction(ctx context.Context, n int64) (*allocated, er
 // idleMemory is the resident memory of a target's gateway at rest; nil where it has none
 // or the system can't tell.
 func (r *runner) idleMemory(ctx context.Context, t *target.Target) (*int64, error) {
-	if t.Name == target.Shardgate {
+	if t.Name == target.Shardgate && r.embedded != nil {
 		if err := r.embedded.Rest(ctx); err != nil {
 			return nil, err
 		}
@@ -409,7 +422,7 @@ func cpuOf(t *target.Target) (map[target.Role]time.Duration, error) {
 }
 
 // profile runs a round more of the targets whose gateway can be profiled.
-func (r *runner) profile(ctx context.Context, c cell, contenders []*contender, tallies map[*target.Store]workload.Tally) error {
+func (r *runner) profile(ctx context.Context, c cell, contenders []*contender) error {
 	if r.options.Profile == "" {
 		return nil
 	}
@@ -425,13 +438,11 @@ func (r *runner) profile(ctx context.Context, c cell, contenders []*contender, t
 			return fmt.Errorf("profiling the gateway: %w", err)
 		}
 		r.progress.begin(fmt.Sprintf("%s: profiling %s", c, t.Name), r.Duration, t.clients.Committed)
-		res, err := t.run(ctx, r.Duration)
+		_, err := r.work(ctx, t, r.Duration)
 		r.progress.end("")
 		if err := errors.Join(err, r.embedded.StopProfile(ctx)); err != nil {
 			return fmt.Errorf("profiling the gateway: %w", err)
 		}
-		tallies[t.Store] = tallies[t.Store].Add(res)
-		t.figures.warmedUp(res)
 		r.progress.event("profile: go tool pprof -top %s", file)
 	}
 	return nil
@@ -454,7 +465,7 @@ func (r *runner) states(ctx context.Context, c cell) (map[*target.Store]workload
 	return states, nil
 }
 
-func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]workload.State, tallies map[*target.Store]workload.Tally) error {
+func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]workload.State) error {
 	after, err := r.states(ctx, c)
 	if err != nil {
 		return err
@@ -463,7 +474,7 @@ func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]wor
 		if before[s] == nil || after[s] == nil {
 			continue
 		}
-		for _, wrong := range before[s].Check(after[s], map[string]workload.Tally{c.workload.Name: tallies[s]}) {
+		for _, wrong := range before[s].Check(after[s], map[string]workload.Tally{c.workload.Name: r.tallies[s]}) {
 			r.report.violation(c, s.Name, wrong)
 			r.progress.event("%s: %s: INVARIANT FAILED: %v", c, s.Name, wrong)
 		}

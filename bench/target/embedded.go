@@ -26,6 +26,9 @@ const (
 	Direct    = "direct"
 )
 
+// Names are those of all that the benchmark starts.
+var Names = []string{Shardgate, Postgres, PgBouncer, Relay, Direct}
+
 // Command is the argument with which the program runs itself for the embedded targets.
 const Command = "embedded"
 

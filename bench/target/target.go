@@ -74,10 +74,10 @@ func (t *Target) Has(r Role) bool {
 	return false
 }
 
-// Foreign makes targets of `name=URL` arguments. servers are `name=URL` of the servers
+// Foreign makes targets of `name=URL` arguments, whose names must not be among taken. servers are `name=URL` of the servers
 // behind a target, pids `name=PID` of the processes of its gateway, and metrics `name=URL`
 // of the page on which the gateway shows its metrics.
-func Foreign(targets, servers, pids, metrics []string) ([]*Target, error) {
+func Foreign(taken, targets, servers, pids, metrics []string) ([]*Target, error) {
 	var list []*Target
 	byName := map[string]*Target{}
 	for _, arg := range targets {
@@ -85,7 +85,7 @@ func Foreign(targets, servers, pids, metrics []string) ([]*Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if byName[name] != nil || slices.Contains([]string{Shardgate, Postgres, PgBouncer, Relay, Direct}, name) {
+		if byName[name] != nil || slices.Contains(taken, name) {
 			return nil, fmt.Errorf("--target %s: the name is taken", name)
 		}
 		if _, err := url.Parse(u); err != nil {

@@ -237,7 +237,7 @@ func TestStartInterrupted(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
-	list, err := Foreign([]string{"a=postgres://h/d?x=y", "b=postgres://h2/d"}, []string{"b=postgres://s1/d", "b=postgres://s2/d"}, []string{"a=17"}, []string{"b=http://h2/metrics"})
+	list, err := Foreign(nil, []string{"a=postgres://h/d?x=y", "b=postgres://h2/d"}, []string{"b=postgres://s1/d", "b=postgres://s2/d"}, []string{"a=17"}, []string{"b=http://h2/metrics"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestForeign(t *testing.T) {
 		{[]string{"a=x"}, nil, []string{"b=1"}, "no --target"},
 		{[]string{"a=x"}, nil, []string{"a=one"}, "no process id"},
 	} {
-		_, err := Foreign(c.targets, c.servers, c.pids, nil)
+		_, err := Foreign(Names, c.targets, c.servers, c.pids, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%v: %v", c, err)
 		}
