@@ -2,7 +2,7 @@
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test check unit race test-drivers difftest difftest-long bench bench-check histories faults clean
+.PHONY: build run test check unit race test-drivers difftest difftest-long bench bounds bench-check histories faults clean
 
 build: deps-compiler
 	$(GO) build -o bin/shardgate .
@@ -46,6 +46,10 @@ difftest-long: deps
 
 bench: deps
 	$(GO) run ./bench $(ARGS)
+
+# Every figure that docs/benchmark.md promises a bound of, with the bound and what became of it.
+bounds: deps
+	$(GO) run ./bench --bounds $(ARGS)
 
 # The hot paths beside those of another commit: make bench-check BASE=main~1 ROUNDS=12
 BASE ?= HEAD~1

@@ -117,10 +117,10 @@ var promises = map[string]int{"select-by-key": 1, "aggregate": 1, "group-by": 1,
 
 func checkFigures(t *testing.T, c *cellReport, f *figures) {
 	t.Helper()
-	if n := f.Connections; n != nil {
+	if c.cell.workload.Connecting != 0 {
 		idle := c.cell.workload.Connecting == workload.Idle
-		if n.Refused.Max != 0 || n.Seconds.Median <= 0 || n.CPUSeconds == nil || n.ConnectMicros["max"].Max <= 0 || idle != (n.BytesEach != nil) {
-			t.Errorf("%s: %s: %+v", c.cell, f.Target, n)
+		if f.Errors.Total() > 0 || f.AllInSeconds == nil || f.LoginSeconds == nil || f.LatencyMicros["max"].Max <= 0 || idle != (f.BytesEach != nil) || len(f.Rounds) != 1 {
+			t.Errorf("%s: %s: %+v", c.cell, f.Target, f)
 		}
 		return
 	}
@@ -139,7 +139,7 @@ func checkFigures(t *testing.T, c *cellReport, f *figures) {
 		return // their CPU time is among that of the others
 	}
 	_, gateway := f.CPUMicros[target.Gateway]
-	if c.cell.workload.Streams && (f.RowsPerSecond.Median <= 0 || gateway != (f.RowMicros.Median > 0)) {
+	if c.cell.workload.Streams && (f.RowsPerSecond == nil || f.FirstRowMicros == nil != (c.Workload == "copy-in") || gateway != (f.RowMicros != nil)) {
 		t.Errorf("%s: %s: %v rows a second, %v a row", c.cell, f.Target, f.RowsPerSecond, f.RowMicros)
 	}
 	if gateway != (f.PeakBytes != nil) || gateway != (f.IdleBytes != nil && *f.IdleBytes > 1<<20) || (f.Target == target.Shardgate) != (f.AllocatedObjects != nil) {
@@ -311,6 +311,7 @@ func TestPlan(t *testing.T) {
 		"--hot-share":    {"--hot-share=1.5"},
 		"no distribut":   {"--keys=odd"},
 		"--readers":      {"--readers=0"},
+		"no bound":       {"--bounds", "--clients=3", "--workload=read-write"},
 	} {
 		if _, err := newPlan(parse(t, args...)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", args, err)
@@ -323,6 +324,38 @@ func TestPlan(t *testing.T) {
 	p, err = newPlan(parse(t, "--clients=1,8,32", "--seed=5"))
 	if err != nil || len(p.cells) != 12 || p.cells[0].readers != 0 || p.cells[1].String() != "select-by-key, simple, 8 clients" || p.cells[0].String() != "select-by-key, simple, 1 client" || p.Seed != 5 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// Each bound is of a cell of --bounds, and each cell has one.
+func TestBoundedCells(t *testing.T) {
+	p, err := newPlan(parse(t, "--bounds"))
+	if err != nil || !p.WithPgbouncer {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, c := range p.cells {
+		seen[c.String()] = true
+		if !c.workload.BoundedBy(c.clients, c.protocol) {
+			t.Errorf("%s has no bound", c)
+		}
+	}
+	for _, w := range workload.All {
+		for _, b := range w.Bounds {
+			for _, clients := range b.Clients {
+				if c := (cell{workload: w, protocol: w.By([]load.Protocol{load.Simple, load.Prepared})[0], clients: clients}); b.For(clients, c.protocol) && !seen[c.String()] {
+					t.Errorf("%s is not measured", c)
+				}
+			}
+		}
+	}
+	for _, want := range []string{"select-by-key, prepared, 32 clients", "insert-100, simple, 8 clients", "transfer, simple, 1 client", "idle-clients, simple, 5000 clients"} {
+		if !seen[want] {
+			t.Errorf("%s is not measured", want)
+		}
+	}
+	if seen["insert-100, prepared, 8 clients"] {
+		t.Error("a protocol of which nothing is promised is measured")
 	}
 }
 
@@ -348,30 +381,78 @@ func TestCells(t *testing.T) {
 }
 
 // A bound is compared with the figures of the number of clients and the target that it
-// names, and with no others.
+// names, and with no others; what another target sets is compared within each round.
 func TestBounds(t *testing.T) {
 	w := &workload.Workload{Name: "w", Bounds: []workload.Bound{
-		{Figure: workload.GatewayCPU, What: "a thing", Clients: []int{8}, Limit: 25e3},
-		{Figure: workload.Median, What: "a thing", Clients: []int{8}, Of: "other", Factor: 1.5, Limit: 1e6},
-		{Figure: workload.PerSecond, What: "a thing", Clients: []int{8}, Of: "absent", Factor: 1, Least: true},
-		{Figure: workload.PerSecond, What: "a thing", Clients: []int{8}, Of: "other", Factor: 1, Least: true},
-		{Figure: workload.GatewayCPU, What: "a thing", Clients: []int{1}, Limit: 1},
-		{Figure: workload.GatewayCPU, What: "a thing", Clients: []int{8}, Protocols: []load.Protocol{load.Prepared}, Limit: 1},
+		{Figure: workload.GatewayCPU, Clients: []int{8}, Limit: 25e3},
+		{Figure: workload.Median, Clients: []int{8}, Of: "other", Factor: 1.5, Limit: 1e6},
+		{Figure: workload.GatewayCPU, Clients: []int{8}, Of: "other", Factor: 2},
+		{Figure: workload.PerSecond, Clients: []int{8}, Of: "absent", Factor: 1, Least: true},
+		{Figure: workload.PerSecond, Clients: []int{8}, Of: "other", Factor: 1, Least: true},
+		{Figure: workload.GatewayCPU, Clients: []int{1}, Limit: 1},
+		{Figure: workload.GatewayCPU, Clients: []int{8}, Protocols: []load.Protocol{load.Prepared}, Limit: 1},
+		{Figure: workload.Refused, Clients: []int{8}},
+		{Figure: workload.ClientMemory, Clients: []int{8}, Limit: 1},
 	}}
-	spread := func(v float64) measure.Spread { return measure.SpreadOf([]float64{v}) }
+	// The machine is slower in each round than in the one before.
 	of := func(name string, cpu, p50, rate float64) *figures {
-		return &figures{Target: name, Rounds: []*round{{}}, PerSecond: spread(rate),
-			CPUMicros: map[target.Role]measure.Spread{target.Gateway: spread(cpu)}, LatencyMicros: map[string]measure.Spread{"p50": spread(p50)}}
+		f := &figures{Target: name}
+		for slower := range 3 {
+			by := float64(slower + 1)
+			f.Rounds = append(f.Rounds, &round{Committed: 1, PerSecond: rate / by, CPUMicros: map[target.Role]float64{target.Gateway: cpu * by},
+				LatencyMicros: map[string]float64{"p50": p50 * by}})
+		}
+		return f
 	}
-	c := &cellReport{Clients: 8, Protocol: load.Simple, cell: cell{workload: w}, Targets: []*figures{of(target.Shardgate, 30, 2500, 70), of("other", 10, 1000, 60)}}
-	want := "the gateway's CPU for a thing at most 25.0 µs at 8 clients: 30.0 µs [30.0–30.0], OUTSIDE IT\n" +
-		"the median latency of a thing at most 1.5 times that of other plus 1ms, here 2.50 ms at 8 clients: 2.50 ms [2.50–2.50], within it\n" +
-		"throughput at least 1 times that of other, here 60 at 8 clients: 70 [70–70], within it"
+	r := &report{Options: &options{}}
+	c := r.add(cell{workload: w, protocol: load.Simple, clients: 8})
+	c.Targets = []*figures{of(target.Shardgate, 15, 1250, 140), of("other", 10, 500, 120)}
+	c.Targets[1].Rounds[2].CPUMicros[target.Gateway] = 12 // a round that was lucky
+	c.summarize()
+	want := []string{
+		"gateway CPU at most 25.0 µs: 30.0 µs [15.0–45.0], OUTSIDE",
+		"p50 at most 1.5 times that of other plus 1ms, here 2.50 ms: 2.50 ms [1.25–3.75], 2.50 times that of other [2.50–2.50], within",
+		"gateway CPU at most 2 times that of other, here 24.0 µs: 30.0 µs [15.0–45.0], 1.50 times that of other [1.50–3.75], within",
+		"throughput at least 1 times that of other, here 60/s: 70/s [47–140], 1.17 times that of other [1.17–1.17], within",
+		"clients that are refused at most 0: 0 [0–0], within",
+	}
 	var lines []string
-	for _, b := range c.bounds() {
+	for _, b := range c.Bounds {
 		lines = append(lines, b.String())
 	}
-	if got := strings.Join(lines, "\n"); got != want {
+	if !slices.Equal(lines, want) {
+		t.Errorf("%s", strings.Join(lines, "\n"))
+	}
+	var all bytes.Buffer
+	r.printBounds(&all)
+	if text := all.String(); !strings.Contains(text, "Bounds: 4 of 5 kept") || strings.Count(text, "w, simple, 8 clients") != len(want) || strings.Count(text, "OUTSIDE") != 1 {
+		t.Errorf("%s", text)
+	}
+}
+
+// No median stands without the range of its rounds, and what was not measured is none.
+func TestTable(t *testing.T) {
+	c := (&report{}).add(cell{workload: &workload.Workload{Name: "w"}, protocol: load.Simple, clients: 2})
+	measured := c.add(&target.Target{Name: target.Shardgate})
+	c.add(&target.Target{Name: target.Postgres})
+	for by := range 3 {
+		l := measure.NewLatency()
+		for range 20 {
+			l.Record(time.Duration(by+1) * time.Millisecond)
+		}
+		measured.Rounds = append(measured.Rounds, newRound(&load.Result{Elapsed: time.Second, Committed: int64(1000 * (by + 1)), Latency: l}, nil, nil))
+	}
+	c.summarize()
+	var text bytes.Buffer
+	c.print(&text)
+	want := `
+w, simple, 2 clients
+             transactions/s      p50, ms      p90, ms      p95, ms  max, ms  failed
+  shardgate           2,000         2.00         2.00         2.00     3.00       0
+              [1,000–3,000]  [1.00–3.00]  [1.00–3.00]  [1.00–3.00]                 
+   postgres               –            –            –            –        –       –
+`
+	if got := text.String(); got != want {
 		t.Errorf("%s", got)
 	}
 }

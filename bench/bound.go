@@ -3,68 +3,69 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
+	"text/tabwriter"
 	"time"
 
-	"github.com/shardgate/shardgate/bench/load"
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/bench/target"
 	"github.com/shardgate/shardgate/bench/workload"
 )
 
-// streamed writes what the rows of large answers cost.
-func (c *cellReport) streamed(w io.Writer) {
-	if !c.cell.workload.Streams {
-		return
-	}
-	for _, f := range c.Targets {
-		if f.RowsPerSecond.Max == 0 {
-			continue
-		}
-		fmt.Fprintf(w, "  %s: %s rows/s", f.Target, rate(f.RowsPerSecond.Median))
-		if s := f.FirstRowMicros; s.Max > 0 {
-			fmt.Fprintf(w, "; first row after %s ms %s", millis(s.Median), bracket(s, millis))
-		}
-		if s := f.RowMicros; s.Max > 0 {
-			fmt.Fprintf(w, "; gateway %.3f µs a row %s", s.Median, bracket(s, threeDigits))
-		}
-		fmt.Fprintln(w)
-	}
+// boundFigure is what a bound can be about.
+type boundFigure struct {
+	name   string // as compare names it, where it knows it
+	unit   string
+	scale  float64 // of a limit: how much of it is one in the figure's rounds
+	format func(float64) string
+	of     func(*round) (float64, bool) // false: not measured
 }
 
-// memory writes what the gateways hold and allocate.
-func (c *cellReport) memory(w io.Writer) {
-	for _, f := range c.Targets {
-		var parts []string
-		if s := f.PeakBytes; s != nil {
-			parts = append(parts, fmt.Sprintf("%s MiB of memory when idle, at its peak %s MiB %s more", mebibytes(float64(*f.IdleBytes)), mebibytes(s.Median), bracket(*s, mebibytes)))
-		}
-		if b, o := f.AllocatedBytes, f.AllocatedObjects; b != nil {
-			parts = append(parts, fmt.Sprintf("%s bytes in %s allocations for a transaction", thousands(b.Median), oneDigit(o.Median)))
-		}
-		if len(parts) > 0 {
-			fmt.Fprintf(w, "  gateway of %s: %s\n", f.Target, strings.Join(parts, "; "))
-		}
-	}
+const microsecond = float64(time.Microsecond)
+
+// Figures that have a name besides that of a percentile.
+const (
+	gatewayCPU   = "gateway CPU"
+	rowCPU       = "gateway CPU a row"
+	firstRow     = "first row"
+	peakMemory   = "peak memory"
+	loginCPU     = "gateway CPU until all are in"
+	clientMemory = "memory of an idle client"
+)
+
+var boundFigures = map[workload.Figure]boundFigure{
+	workload.GatewayCPU:   {gatewayCPU, " µs", microsecond, oneDigit, func(m *round) (float64, bool) { return m.cpu(target.Gateway) }},
+	workload.RowCPU:       {rowCPU, " µs", microsecond, threeDigits, (*round).rowCPU},
+	workload.Median:       {"p50", " ms", microsecond, millis, func(m *round) (float64, bool) { return m.latency("p50") }},
+	workload.FirstRow:     {firstRow, " ms", microsecond, millis, (*round).firstRow},
+	workload.PerSecond:    {"throughput", "/s", 1, rate, func(m *round) (float64, bool) { return m.PerSecond, true }},
+	workload.Memory:       {peakMemory, " MiB", 1, mebibytes, (*round).peak},
+	workload.Refused:      {"clients that are refused", "", 1, thousands, func(m *round) (float64, bool) { return float64(m.Failed), true }},
+	workload.LoginCPU:     {loginCPU, " s", float64(time.Second), twoDigits, (*round).loginCPU},
+	workload.ClientMemory: {clientMemory, " KiB", 1, kibibytes, (*round).clientMemory},
 }
 
 // bound is a promise about Shardgate's figures, and what became of it.
 type bound struct {
-	Of     string  `json:"of"`     // which figure, as compare names it
-	Limit  float64 `json:"limit"`  // in the figure's unit
-	Value  float64 `json:"value"`  // the median
-	Within bool    `json:"within"` // the limit
-	Text   string  `json:"text"`
-	remark string
+	Of       string         `json:"of"`              // which figure
+	Limit    float64        `json:"limit"`           // in the figure's unit; where another target sets it, the median of the rounds
+	Value    measure.Spread `json:"value"`           // of the figure
+	Beside   string         `json:"beside,omitzero"` // the target whose figure in the same round sets the limit; "": none
+	Times    measure.Spread `json:"times,omitzero"`  // its figure, round by round
+	Within   bool           `json:"within"`          // the limit
+	Promised string         `json:"promised"`        // in words, as Measured
+	Measured string         `json:"measured"`
+}
+
+// verdict is what became of the bound.
+func (b bound) verdict() string {
+	if b.Within {
+		return "within"
+	}
+	return "OUTSIDE"
 }
 
 func (b bound) String() string {
-	verdict := "within it"
-	if !b.Within {
-		verdict = "OUTSIDE IT"
-	}
-	return b.Text + ", " + verdict + b.remark
+	return fmt.Sprintf("%s %s: %s, %s", b.Of, b.Promised, b.Measured, b.verdict())
 }
 
 // bounds compares Shardgate's figures with what is promised of them in this cell, but for
@@ -78,204 +79,102 @@ func (c *cellReport) bounds() (list []bound) {
 		if !b.For(c.Clients, c.Protocol) {
 			continue
 		}
-		s, measured := mine.of(b.Figure)
-		limit := b.Limit / scaleOf(b.Figure)
-		text := shown(b.Figure, limit)
-		if b.Of != "" {
-			other := c.of(b.Of)
-			if other == nil {
-				continue
-			}
-			theirs, there := other.of(b.Figure)
-			if !there {
-				continue
-			}
-			limit += b.Factor * theirs.Median
-			text = fmt.Sprintf("%g times that of %s", b.Factor, b.Of)
-			if b.Limit > 0 {
-				text += fmt.Sprintf(" plus %v", time.Duration(b.Limit))
-			}
-			text += ", here " + shown(b.Figure, limit)
+		if now, measured := c.compared(b, mine); measured {
+			list = append(list, now)
 		}
-		if !measured {
-			continue
-		}
-		word, kept := "at most", s.Median <= limit
-		if b.Least {
-			word, kept = "at least", s.Median >= limit
-		}
-		now := bound{Of: nameOf(b.Figure), Limit: limit, Value: s.Median, Within: kept,
-			Text: fmt.Sprintf("%s %s %s at %s: %s %s", describe(b), word, text, plural(c.Clients, "client"),
-				shown(b.Figure, s.Median), bracket(s, func(v float64) string { return plain(b.Figure, v) }))}
-		if b.Figure == workload.GatewayCPU && b.Of == "" {
-			now.remark = c.yardstick(s.Median)
-		}
-		list = append(list, now)
 	}
 	return list
 }
 
-// Figures that have a name besides that of a percentile.
-const (
-	gatewayCPU = "gateway CPU"
-	rowCPU     = "gateway CPU a row"
-	peakMemory = "peak memory"
-)
-
-// of is one of the figures; false: it was not measured.
-func (f *figures) of(figure workload.Figure) (measure.Spread, bool) {
-	if !f.measured() {
-		return measure.Spread{}, false
-	}
-	if f.Connections != nil {
-		return f.Connections.of(figure)
-	}
-	switch figure {
-	case workload.GatewayCPU:
-		s, ok := f.CPUMicros[target.Gateway]
-		return s, ok
-	case workload.RowCPU:
-		return f.RowMicros, f.RowMicros.Max > 0
-	case workload.Median:
-		return f.LatencyMicros["p50"], true
-	case workload.FirstRow:
-		return f.FirstRowMicros, f.FirstRowMicros.Max > 0
-	case workload.PerSecond:
-		return f.PerSecond, true
-	}
-	if f.PeakBytes == nil {
-		return measure.Spread{}, false
-	}
-	return *f.PeakBytes, true
-}
-
-// nameOf is how a figure is called in results.
-func nameOf(f workload.Figure) string {
-	switch f {
-	case workload.GatewayCPU:
-		return gatewayCPU
-	case workload.RowCPU:
-		return rowCPU
-	case workload.Median:
-		return "p50"
-	case workload.FirstRow:
-		return "first row"
-	case workload.PerSecond:
-		return "throughput"
-	case workload.Refused:
-		return "refused"
-	case workload.LoginCPU:
-		return "login CPU"
-	case workload.ClientMemory:
-		return "memory of an idle client"
-	}
-	return peakMemory
-}
-
-// scaleOf is the unit of a limit in that of the report's figure: nanoseconds become
-// microseconds.
-func scaleOf(f workload.Figure) float64 {
-	switch f {
-	case workload.PerSecond, workload.Memory, workload.Refused, workload.ClientMemory:
-		return 1
-	}
-	return float64(time.Microsecond)
-}
-
-// describe is what a bound is about, in words.
-func describe(b workload.Bound) string {
-	switch b.Figure {
-	case workload.GatewayCPU, workload.RowCPU:
-		return "the gateway's CPU for " + b.What
-	case workload.Median:
-		return "the median latency of " + b.What
-	case workload.FirstRow:
-		return "the time to the first row"
-	case workload.PerSecond:
-		return "throughput"
-	case workload.Refused:
-		return "the number of clients that are refused"
-	case workload.LoginCPU:
-		return "the gateway's CPU until all are in"
-	case workload.ClientMemory:
-		return "the gateway's memory for an idle client"
-	}
-	return "the gateway's memory above idle"
-}
-
-// shown writes a figure with its unit, and plain without.
-func shown(f workload.Figure, v float64) string {
-	switch f {
-	case workload.GatewayCPU, workload.RowCPU:
-		return plain(f, v) + " µs"
-	case workload.Median, workload.FirstRow:
-		return plain(f, v) + " ms"
-	case workload.PerSecond, workload.Refused:
-		return plain(f, v)
-	case workload.LoginCPU:
-		return plain(f, v) + " s"
-	case workload.ClientMemory:
-		return plain(f, v) + " KiB"
-	}
-	return plain(f, v) + " MiB"
-}
-
-func plain(f workload.Figure, v float64) string {
-	switch f {
-	case workload.GatewayCPU:
-		return oneDigit(v)
-	case workload.RowCPU:
-		return threeDigits(v)
-	case workload.Median, workload.FirstRow:
-		return millis(v)
-	case workload.PerSecond:
-		return rate(v)
-	case workload.Refused:
-		return thousands(v)
-	case workload.LoginCPU:
-		return oneDigit(v / 1e6)
-	case workload.ClientMemory:
-		return kibibytes(v)
-	}
-	return mebibytes(v)
-}
-
-// of are the figures of a target; nil: it has none.
-func (c *cellReport) of(name string) *figures {
-	for _, f := range c.Targets {
-		if f.Target == name {
-			return f
+// compared compares round by round: a limit that another target sets is that of the same
+// round. The bound is kept if it is in the median.
+func (c *cellReport) compared(b workload.Bound, mine *figures) (now bound, measured bool) {
+	figure := boundFigures[b.Figure]
+	theirs := mine
+	if b.Of != "" {
+		if theirs = c.of(b.Of); theirs == nil {
+			return bound{}, false
 		}
 	}
-	return nil
+	var values, limits, above, times []float64
+	for i := range min(len(mine.Rounds), len(theirs.Rounds)) {
+		value, known := figure.of(mine.Rounds[i])
+		if !known {
+			continue
+		}
+		limit := b.Limit / figure.scale
+		if b.Of != "" {
+			other, known := figure.of(theirs.Rounds[i])
+			if !known || other == 0 {
+				continue
+			}
+			times = append(times, value/other)
+			limit += b.Factor * other
+		}
+		values, limits, above = append(values, value), append(limits, limit), append(above, value-limit)
+	}
+	if len(values) == 0 {
+		return bound{}, false
+	}
+	excess := measure.SpreadOf(above).Median
+	now = bound{Of: figure.name, Limit: measure.SpreadOf(limits).Median, Value: measure.SpreadOf(values), Within: excess <= 0, Promised: "at most "}
+	if b.Least {
+		now.Within, now.Promised = excess >= 0, "at least "
+	}
+	now.Measured = figure.format(now.Value.Median) + figure.unit + " " + bracket(now.Value, figure.format)
+	if b.Of == "" {
+		now.Promised += figure.format(now.Limit) + figure.unit
+		return now, true
+	}
+	now.Beside, now.Times = b.Of, measure.SpreadOf(times)
+	now.Measured += fmt.Sprintf(", %s times that of %s %s", twoDigits(now.Times.Median), b.Of, bracket(now.Times, twoDigits))
+	now.Promised += fmt.Sprintf("%g times that of %s", b.Factor, b.Of)
+	if b.Limit > 0 {
+		now.Promised += fmt.Sprintf(" plus %v", time.Duration(b.Limit))
+	}
+	now.Promised += ", here " + figure.format(now.Limit) + figure.unit
+	return now, true
 }
 
-// addRows takes what a run has seen of the rows of its answers.
-func (m *round) addRows(res *load.Result) {
-	if m.Rows = res.Rows; m.Rows == 0 {
+// yardstick puts the gateway's CPU time in proportion to that of those that do less, in
+// the same rounds: where a machine is shared, that holds better than microseconds do.
+func (c *cellReport) yardstick(w io.Writer) {
+	mine := c.of(target.Shardgate)
+	if mine == nil || c.Rate > 0 {
 		return
 	}
-	m.FirstRowMicros = micros(res.FirstRow.Percentile(50))
-	if cpu, ok := m.CPUMicros[target.Gateway]; ok && m.Failed == 0 {
-		m.RowMicros = cpu * float64(m.Committed) / float64(m.Rows)
+	for _, name := range []string{target.Relay, target.PgBouncer} {
+		less := workload.Bound{Figure: workload.GatewayCPU, Of: name}
+		if b, measured := c.compared(less, mine); measured {
+			fmt.Fprintf(w, "  gateway CPU of %s is %s %s times that of %s\n", target.Shardgate, twoDigits(b.Times.Median), bracket(b.Times, twoDigits), name)
+		}
 	}
 }
 
-// summarizeRows makes the spreads of what the rounds have seen of rows.
-func (f *figures) summarizeRows() {
-	above0 := func(v float64) (float64, bool) { return v, v > 0 }
-	f.FirstRowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.FirstRowMicros) })
-	f.RowsPerSecond = f.spread(func(m *round) (float64, bool) { return above0(float64(m.Rows) / m.ElapsedSeconds) })
-	f.RowMicros = f.spread(func(m *round) (float64, bool) { return above0(m.RowMicros) })
-}
-
-// rate writes transactions in a second.
-func rate(f float64) string {
-	if f > 0 && f < 10 {
-		return twoDigits(f)
+// printBounds writes all bounds in one table.
+func (r *report) printBounds(w io.Writer) {
+	within, all := r.kept()
+	if all == 0 {
+		return
 	}
-	return thousands(f)
+	fmt.Fprintf(w, "\nBounds: %d of %d kept\n", within, all)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range r.Cells {
+		for _, b := range c.Bounds {
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", c, b.Of, b.Measured, b.Promised, b.verdict())
+		}
+	}
+	t.Flush()
 }
 
-func threeDigits(f float64) string   { return strconv.FormatFloat(f, 'f', 3, 64) }
-func mebibytes(bytes float64) string { return strconv.FormatFloat(bytes/(1<<20), 'f', 1, 64) }
+// kept is how many bounds are, of all.
+func (r *report) kept() (within, all int) {
+	for _, c := range r.Cells {
+		for _, b := range c.Bounds {
+			if all++; b.Within {
+				within++
+			}
+		}
+	}
+	return within, all
+}

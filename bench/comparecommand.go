@@ -58,12 +58,7 @@ func (f comparedFigure) title() string {
 func comparedFigures() []comparedFigure {
 	list := []comparedFigure{
 		{"transactions/s", true, func(m *round) (float64, bool) { return m.PerSecond, true }, rate, ""},
-		{"schedule reached", true, func(m *round) (float64, bool) {
-			if m.Schedule == nil {
-				return 0, false
-			}
-			return m.Schedule.Reached, true
-		}, percent, ""},
+		{"schedule reached", true, (*round).reached, percent, ""},
 	}
 	for _, p := range percentiles {
 		list = append(list, comparedFigure{p.name, false, func(m *round) (float64, bool) {
@@ -72,30 +67,17 @@ func comparedFigures() []comparedFigure {
 			millis, "ms"})
 	}
 	for _, part := range cpuParts {
-		list = append(list, comparedFigure{string(part.role) + " CPU", false, func(m *round) (float64, bool) { v, ok := m.CPUMicros[part.role]; return v, ok },
+		list = append(list, comparedFigure{string(part.role) + " CPU", false, func(m *round) (float64, bool) { return m.cpu(part.role) },
 			significant, "µs"})
 	}
 	return append(list,
-		comparedFigure{rowCPU, false, func(m *round) (float64, bool) { return m.RowMicros, m.RowMicros > 0 }, threeDigits, "µs"},
-		comparedFigure{"first row", false, func(m *round) (float64, bool) { return m.FirstRowMicros, m.FirstRowMicros > 0 }, millis, "ms"},
-		comparedFigure{peakMemory, false, func(m *round) (float64, bool) {
-			if m.PeakBytes == nil {
-				return 0, false
-			}
-			return float64(*m.PeakBytes), true
-		}, mebibytes, "MiB"},
-		comparedFigure{"bytes allocated", false, func(m *round) (float64, bool) {
-			if m.Allocated == nil {
-				return 0, false
-			}
-			return m.Allocated.Bytes, true
-		}, thousands, ""},
-		comparedFigure{"allocations", false, func(m *round) (float64, bool) {
-			if m.Allocated == nil {
-				return 0, false
-			}
-			return m.Allocated.Objects, true
-		}, oneDigit, ""},
+		comparedFigure{rowCPU, false, (*round).rowCPU, threeDigits, "µs"},
+		comparedFigure{firstRow, false, (*round).firstRow, millis, "ms"},
+		comparedFigure{peakMemory, false, (*round).peak, mebibytes, "MiB"},
+		comparedFigure{"bytes allocated", false, (*round).bytes, thousands, ""},
+		comparedFigure{"allocations", false, (*round).objects, oneDigit, ""},
+		comparedFigure{loginCPU, false, (*round).loginCPU, twoDigits, "s"},
+		comparedFigure{clientMemory, false, (*round).clientMemory, kibibytes, "KiB"},
 		comparedFigure{"failed", false, func(m *round) (float64, bool) { return float64(m.Failed), true }, thousands, ""},
 	)
 }

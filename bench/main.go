@@ -61,6 +61,7 @@ type options struct {
 	Report  string `placeholder:"DIR" type:"path" help:"Write results.json there, as with --json, and index.html, a page with plots."`
 	JSON    string `placeholder:"FILE" type:"path" help:"Write the figures of all rounds there."`
 	Profile string `placeholder:"DIR" type:"path" help:"Write CPU profiles of Shardgate's gateway there, from a round more that is not counted."`
+	Bounds  bool   `help:"What docs/benchmark.md promises a bound of, with the numbers of clients and the protocols of the bounds, beside PgBouncer."`
 	Smoke   bool   `help:"A second for each workload, on a small cluster without fsync: does it run?"`
 	Verbose bool   `short:"v" help:"Show what the cluster logs."`
 }
@@ -181,6 +182,12 @@ func newPlan(o *options) (*plan, error) {
 			o.Workload = workload.Names()
 		}
 	}
+	if o.Bounds {
+		o.WithPgbouncer = o.Embedded
+		if len(o.Workload) == 0 {
+			o.Workload = workload.Bounded()
+		}
+	}
 	if len(o.Workload) == 0 {
 		o.Workload = workload.Default
 	}
@@ -242,6 +249,9 @@ func newPlan(o *options) (*plan, error) {
 	for _, w := range workloads {
 		p.addCells(w, protocols)
 	}
+	if len(p.cells) == 0 {
+		return nil, errors.New("nothing to measure: no bound is about these workloads, clients and protocols")
+	}
 	return p, nil
 }
 
@@ -255,12 +265,17 @@ const smokeConnections = 100
 // addCells adds the combinations of a workload. Where it can't be run by any of the
 // protocols, it is run by one by which it can.
 func (p *plan) addCells(w *workload.Workload, protocols []load.Protocol) {
-	protocols, clients, readers := w.By(protocols), p.Clients, []int{0}
-	if len(clients) == 0 || w.Alone {
+	protocols, clients, readers, rates := w.By(protocols), p.Clients, []int{0}, p.Rate
+	if w.Connecting != 0 {
+		rates = []float64{0} // there is nothing to schedule
+	}
+	switch {
+	case p.Smoke && w.Connecting != 0 && len(clients) == 0:
+		clients = []int{smokeConnections}
+	case p.Bounds && len(clients) == 0:
+		clients = w.BoundedClients()
+	case len(clients) == 0 || w.Alone:
 		clients = []int{w.Clients}
-		if p.Smoke && w.Connecting != 0 {
-			clients = []int{smokeConnections}
-		}
 	}
 	if w.Readers != nil {
 		readers = p.Readers
@@ -271,7 +286,10 @@ func (p *plan) addCells(w *workload.Workload, protocols []load.Protocol) {
 	for _, proto := range protocols {
 		for _, n := range clients {
 			for _, m := range readers {
-				for _, rate := range p.Rate {
+				for _, rate := range rates {
+					if p.Bounds && !w.BoundedBy(n, proto) {
+						continue
+					}
 					p.cells = append(p.cells, cell{w, proto, n, rate, m})
 				}
 			}

@@ -102,12 +102,10 @@ func newPage(r *report) *page {
 		p.Legend = append(p.Legend, legendItem{fmt.Sprintf("t%d", i%targetClasses), t.Name})
 	}
 	p.Columns = 1 + len(p.Legend)
+	p.Within, _ = r.kept()
 	for _, c := range r.Cells {
 		for _, b := range c.Bounds {
 			p.Promises = append(p.Promises, promise{b, c.cell.String()})
-			if b.Within {
-				p.Within++
-			}
 		}
 	}
 	for _, cells := range grouped(r.Cells) {
@@ -167,7 +165,7 @@ func (p *page) section(cells []*cellReport) {
 		row := overviewRow{Load: c.load()}
 		for _, l := range p.Legend {
 			var v overviewValue
-			if f := c.of(l.Name); f != nil && len(f.Rounds) > 0 {
+			if f := c.of(l.Name); f.measured() {
 				v.PerSecond = rate(f.PerSecond.Median) + "/s"
 				if f.reaches(99) {
 					v.P99 = millis(f.LatencyMicros["p99"].Median) + " ms"
@@ -204,8 +202,7 @@ func (c *cellReport) load() string {
 func (p *page) legend(cells ...*cellReport) (list []legendItem) {
 	for _, l := range p.Legend {
 		if slices.ContainsFunc(cells, func(c *cellReport) bool {
-			f := c.of(l.Name)
-			return f != nil && (len(f.Rounds) > 0 || f.Connections != nil)
+			return c.of(l.Name).measured()
 		}) {
 			list = append(list, l)
 		}
@@ -229,7 +226,7 @@ func (p *page) throughput(cells []*cellReport) plot {
 	for _, item := range p.legend(closed...) {
 		s := chart.Series{Name: item.Name, Class: item.Class}
 		for i, c := range closed {
-			if f := c.of(item.Name); f != nil && len(f.Rounds) > 0 {
+			if f := c.of(item.Name); f.measured() {
 				v := f.PerSecond
 				s.Points = append(s.Points, chart.Point{X: float64(i), Y: v.Median, Low: v.Min, High: v.Max,
 					Title: fmt.Sprintf("%s, %s: %s/s %s", item.Name, c.load(), rate(v.Median), bracket(v, rate))})
@@ -432,15 +429,4 @@ func (p *page) overRates(open []*cellReport) plot {
 		l.Series = append(l.Series, s)
 	}
 	return plot{Title: "Latency over load, " + plural(open[0].Clients, "client"), Note: whiskers, Legend: p.legend(open...), SVG: l.SVG()}
-}
-
-// significant writes three digits of a number.
-func significant(v float64) string {
-	switch {
-	case v >= 100:
-		return thousands(v)
-	case v >= 10:
-		return oneDigit(v)
-	}
-	return twoDigits(v)
 }

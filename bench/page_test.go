@@ -27,7 +27,7 @@ import (
 )
 
 // pageWorkloads are enough to see everything that a page shows.
-var pageWorkloads = []string{"select-by-key", "pgbench", "aggregate", "group-by", "order-limit", "select-all", "select-all-stalled", "select-ordered"}
+var pageWorkloads = []string{"select-by-key", "pgbench", "aggregate", "group-by", "order-limit", "select-all", "select-all-stalled", "select-ordered", "idle-clients"}
 
 // madeUp is a report with something of everything that a page shows, of figures that are
 // the same each time.
@@ -94,10 +94,15 @@ func (r *report) madeUpCell(c cell, rnd *rand.Rand) {
 			if _, ok := used[target.Gateway]; !ok {
 				delete(m.CPUMicros, target.Gateway)
 			} else {
-				idle, peak := int64(31<<20), int64(rnd.IntN(70<<20))
+				idle, peak := int64(31<<20), float64(rnd.IntN(70<<20))
 				f.IdleBytes, m.PeakBytes, m.Allocated = &idle, &peak, &allocated{Bytes: 310 + rnd.Float64(), Objects: 6}
 			}
+			if c.workload.Connecting != 0 {
+				each, cpu := 9000+2000*rnd.Float64(), 1+rnd.Float64()
+				m.Connected = &connected{AllInSeconds: 3 + rnd.Float64(), CPUSeconds: &cpu, BytesFirst: &each, BytesEach: &each}
+			}
 			f.Rounds = append(f.Rounds, m)
+			f.Errors.Merge(res.Errors)
 		}
 	}
 	cr.summarize()

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/shardgate/shardgate/bench/measure"
-	"github.com/shardgate/shardgate/bench/target"
 )
 
 // cellTables are the tables of one cell.
@@ -37,23 +36,29 @@ type note struct {
 
 // tables makes those of a cell: what clients see, and what it costs.
 func (p *page) tables(c *cellReport) cellTables {
-	return cellTables{Caption: c.load(), Tables: []table{p.table(c, seen()), p.table(c, costs())}, Notes: c.notes()}
+	targets := p.legend(c)
+	return cellTables{Caption: c.load(), Tables: []table{tableOf(c, targets, seen()), tableOf(c, targets, costs())}, Notes: c.notes()}
 }
 
-// table has a row for each target. A column that nobody has a figure for is left out.
-func (p *page) table(c *cellReport, columns []column) table {
-	var t table
-	targets := p.legend(c)
+// tableOf has a row for each target. A column that nobody has a figure for is left out.
+func tableOf(c *cellReport, targets []legendItem, columns []column) table {
+	value := func(name string, column column) tableValue {
+		if f := c.of(name); f.measured() {
+			return column.value(f)
+		}
+		return tableValue{}
+	}
 	columns = slices.DeleteFunc(columns, func(column column) bool {
-		return !slices.ContainsFunc(targets, func(l legendItem) bool { return column.value(c.of(l.Name)).Text != "" })
+		return !slices.ContainsFunc(targets, func(l legendItem) bool { return value(l.Name, column).Text != "" })
 	})
+	var t table
 	for _, column := range columns {
 		t.Heads = append(t.Heads, column.head)
 	}
 	for _, l := range targets {
 		row := tableRow{Class: l.Class, Name: l.Name}
 		for _, column := range columns {
-			row.Values = append(row.Values, column.value(c.of(l.Name)))
+			row.Values = append(row.Values, value(l.Name, column))
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -67,38 +72,26 @@ type column struct {
 
 // seen are the columns of what clients see.
 func seen() []column {
-	list := []column{{"transactions/s", func(f *figures) tableValue {
-		if f.Connections != nil {
-			return tableValue{}
-		}
-		return spreadValue(&f.PerSecond, rate)
-	}},
-		{"schedule reached", func(f *figures) tableValue { return spreadValue(f.Reached, percent) }}}
+	list := []column{
+		{"transactions/s", func(f *figures) tableValue { return spreadValue(&f.PerSecond, rate) }},
+		{"schedule reached", func(f *figures) tableValue { return spreadValue(f.Reached, percent) }},
+	}
 	for _, p := range percentiles {
 		list = append(list, column{p.name + ", ms", func(f *figures) tableValue {
 			s := f.LatencyMicros[p.name]
-			if !f.reaches(p.percent) {
+			switch {
+			case !f.reaches(p.percent) || len(f.Curve) == 0:
 				return tableValue{}
-			}
-			if p.percent == 100 {
+			case p.percent == 100:
 				return tableValue{Text: millis(s.Max)} // the longest of all
 			}
 			return spreadValue(&s, millis)
 		}})
 	}
 	return append(list,
-		column{"first row, ms", func(f *figures) tableValue {
-			if f.FirstRowMicros.Max == 0 {
-				return tableValue{}
-			}
-			return spreadValue(&f.FirstRowMicros, millis)
-		}},
-		column{"all clients in after, s", func(f *figures) tableValue {
-			if f.Connections == nil {
-				return tableValue{}
-			}
-			return spreadValue(&f.Connections.Seconds, twoDigits)
-		}},
+		column{"first row, ms", func(f *figures) tableValue { return spreadValue(f.FirstRowMicros, millis) }},
+		column{"rows/s", func(f *figures) tableValue { return spreadValue(f.RowsPerSecond, rate) }},
+		column{"all clients in after, s", func(f *figures) tableValue { return spreadValue(f.AllInSeconds, twoDigits) }},
 		column{"failed", func(f *figures) tableValue { return tableValue{Text: thousands(float64(f.Errors.Total()))} }},
 	)
 }
@@ -114,31 +107,17 @@ func costs() (list []column) {
 		}})
 	}
 	return append(list,
-		column{"gateway CPU a row, µs", func(f *figures) tableValue {
-			if f.RowMicros.Max == 0 || len(f.CPUMicros) == 0 {
-				return tableValue{}
-			}
-			return spreadValue(&f.RowMicros, threeDigits)
-		}},
+		column{"gateway CPU a row, µs", func(f *figures) tableValue { return spreadValue(f.RowMicros, threeDigits) }},
+		column{"gateway CPU until all are in, s", func(f *figures) tableValue { return spreadValue(f.LoginSeconds, twoDigits) }},
 		column{"idle memory, MiB", func(f *figures) tableValue {
 			if f.IdleBytes == nil {
 				return tableValue{}
 			}
 			return tableValue{Text: mebibytes(float64(*f.IdleBytes))}
 		}},
-		column{"until all clients are in: gateway CPU, s", func(f *figures) tableValue {
-			if f.Connections == nil {
-				return tableValue{}
-			}
-			return spreadValue(f.Connections.CPUSeconds, twoDigits)
-		}},
-		column{"memory of an idle client, KiB", func(f *figures) tableValue {
-			if f.Connections == nil {
-				return tableValue{}
-			}
-			return spreadValue(f.Connections.BytesEach, kibibytes)
-		}},
 		column{"peak above, MiB", func(f *figures) tableValue { return spreadValue(f.PeakBytes, mebibytes) }},
+		column{"memory of an idle client, KiB", func(f *figures) tableValue { return spreadValue(f.BytesEach, kibibytes) }},
+		column{"at first", func(f *figures) tableValue { return spreadValue(f.BytesFirst, kibibytes) }},
 		column{"allocated, bytes", func(f *figures) tableValue { return spreadValue(f.AllocatedBytes, thousands) }},
 		column{"allocations", func(f *figures) tableValue { return spreadValue(f.AllocatedObjects, oneDigit) }},
 	)
@@ -170,11 +149,10 @@ func (c *cellReport) notes() (list []note) {
 		switch {
 		case strings.HasPrefix(line, "FAILED"):
 			list = append(list, note{"bad", line})
-		case strings.HasPrefix(line, "bound:") && strings.Contains(line, "OUTSIDE IT"):
+		case strings.HasPrefix(line, "bound:") && strings.HasSuffix(line, "OUTSIDE"):
 			list = append(list, note{"bad", line})
 		case strings.HasPrefix(line, "bound:"):
 			list = append(list, note{"good", line})
-		case strings.HasPrefix(line, string(target.Gateway)+" of "), strings.Contains(line, " rows/s"):
 		default:
 			list = append(list, note{"", line})
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,6 +160,12 @@ func (r *runner) fsyncTime(c cell) (*measure.Spread, error) {
 // fsynced writes how long an fsync takes.
 func (c *cellReport) fsynced(w io.Writer) {
 	if s := c.FsyncMicros; s != nil {
-		fmt.Fprintf(w, "  to write and fsync 8 KiB on the servers' disk takes %s ms %s\n", millis(s.Median), bracket(*s, millis))
+		text := fmt.Sprintf("to write and fsync 8 KiB on the servers' disk takes %s ms %s", millis(s.Median), bracket(*s, millis))
+		for _, f := range c.Targets {
+			if p50, ok := f.LatencyMicros["p50"]; ok && f.measured() && !strings.HasSuffix(f.Target, readersOf) {
+				text += fmt.Sprintf("; the median latency of %s is %s times that", f.Target, oneDigit(p50.Median/s.Median))
+			}
+		}
+		fmt.Fprintf(w, "  %s\n", text)
 	}
 }

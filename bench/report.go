@@ -21,6 +21,8 @@ type report struct {
 	Environment environment `json:"environment"`
 	// Violations are invariants that did not hold.
 	Violations []string `json:"violations"`
+	// Incomplete says why the run ended before its end; "": it did not.
+	Incomplete string `json:"incomplete,omitempty"`
 	// Unchecked are stores whose invariants could not be computed.
 	Unchecked []string         `json:"unchecked,omitempty"`
 	Options   *options         `json:"options"`
@@ -67,11 +69,15 @@ type figures struct {
 	AllocatedBytes   *measure.Spread `json:"allocated_bytes,omitempty"`
 	AllocatedObjects *measure.Spread `json:"allocated_objects,omitempty"`
 	// Of streamed answers: the time to the first row, and the gateway's CPU time for a row.
-	FirstRowMicros measure.Spread `json:"first_row_micros,omitzero"`
-	RowsPerSecond  measure.Spread `json:"rows_per_second,omitzero"`
-	RowMicros      measure.Spread `json:"row_micros,omitzero"`
-	// Connections are the figures where clients connect and do little else; nil: elsewhere.
-	Connections *connections `json:"connections,omitempty"`
+	FirstRowMicros *measure.Spread `json:"first_row_micros,omitempty"`
+	RowsPerSecond  *measure.Spread `json:"rows_per_second,omitempty"`
+	RowMicros      *measure.Spread `json:"row_micros,omitempty"`
+	// Where clients connect and do little else: until all are in, the gateway's CPU time until
+	// then, and by how much its memory rose for each, at first and at rest.
+	AllInSeconds *measure.Spread `json:"all_in_seconds,omitempty"`
+	LoginSeconds *measure.Spread `json:"login_cpu_seconds,omitempty"`
+	BytesFirst   *measure.Spread `json:"client_bytes_first,omitempty"`
+	BytesEach    *measure.Spread `json:"client_bytes,omitempty"`
 	// Errors are those of all rounds and of the warm-up, and of a round that was broken off.
 	Errors load.Errors `json:"errors"`
 	Rounds []*round    `json:"rounds"`
@@ -87,9 +93,10 @@ type round struct {
 	LatencyMicros  map[string]float64      `json:"latency_micros"`
 	Curve          []float64               `json:"curve"` // as that of all rounds, in microseconds
 	CPUMicros      map[target.Role]float64 `json:"cpu_micros"`
-	PeakBytes      *int64                  `json:"peak_bytes,omitempty"`
+	PeakBytes      *float64                `json:"peak_bytes,omitempty"`
 	Allocated      *allocated              `json:"allocated,omitempty"`
-	Rows           int64                   `json:"rows,omitzero"` // as the next two, of streamed answers
+	Connected      *connected              `json:"connected,omitempty"` // nil: these are transactions
+	Rows           int64                   `json:"rows,omitzero"`       // as the next two, of streamed answers
 	FirstRowMicros float64                 `json:"first_row_micros,omitzero"`
 	RowMicros      float64                 `json:"row_micros,omitzero"`
 }
@@ -150,12 +157,64 @@ func newRound(res *load.Result, before, after map[target.Role]time.Duration) *ro
 		m.Schedule = &scheduled{Transactions: res.Scheduled, Unsent: res.Unsent,
 			Reached: float64(res.SentInTime) / float64(res.Scheduled), LateMicros: micros(res.Late.Percentile(99))}
 	}
-	m.addRows(res)
+	if m.Rows = res.Rows; m.Rows > 0 {
+		m.FirstRowMicros = micros(res.FirstRow.Percentile(50))
+		if cpu, ok := m.CPUMicros[target.Gateway]; ok && m.Failed == 0 {
+			m.RowMicros = cpu * float64(m.Committed) / float64(m.Rows)
+		}
+	}
 	return m
 }
 
 // measured says whether the round has latencies.
 func (m *round) measured() bool { return m.Committed > 0 || m.Schedule != nil && m.Schedule.Unsent > 0 }
+
+// What a round has of each figure; false: it has not.
+
+func (m *round) latency(name string) (float64, bool) { return m.LatencyMicros[name], m.measured() }
+
+func (m *round) cpu(role target.Role) (float64, bool) {
+	v, ok := m.CPUMicros[role]
+	return v, ok
+}
+
+func (m *round) reached() (float64, bool) {
+	if m.Schedule == nil {
+		return 0, false
+	}
+	return m.Schedule.Reached, true
+}
+
+func (m *round) peak() (float64, bool) { return known(m.PeakBytes) }
+
+func (m *round) bytes() (float64, bool) {
+	if m.Allocated == nil {
+		return 0, false
+	}
+	return m.Allocated.Bytes, true
+}
+
+func (m *round) objects() (float64, bool) {
+	if m.Allocated == nil {
+		return 0, false
+	}
+	return m.Allocated.Objects, true
+}
+
+func (m *round) firstRow() (float64, bool) { return m.FirstRowMicros, m.FirstRowMicros > 0 }
+
+func (m *round) rowCPU() (float64, bool) { return m.RowMicros, m.RowMicros > 0 }
+
+func (m *round) rowsPerSecond() (float64, bool) {
+	return float64(m.Rows) / m.ElapsedSeconds, m.Rows > 0
+}
+
+func known(v *float64) (float64, bool) {
+	if v == nil {
+		return 0, false
+	}
+	return *v, true
+}
 
 // String is the round in one line.
 func (m *round) String() string {
@@ -192,47 +251,36 @@ func (c *cellReport) add(t *target.Target) *figures {
 	return f
 }
 
+// of are the figures of a target; nil: it has none.
+func (c *cellReport) of(name string) *figures {
+	for _, f := range c.Targets {
+		if f.Target == name {
+			return f
+		}
+	}
+	return nil
+}
+
 // summarize makes the spreads of the rounds.
 func (c *cellReport) summarize() {
 	for _, f := range c.Targets {
 		f.PerSecond = f.spread(func(m *round) (float64, bool) { return m.PerSecond, true })
 		f.LatencyMicros = map[string]measure.Spread{}
 		for _, p := range percentiles {
-			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.LatencyMicros[p.name], m.measured() })
+			f.LatencyMicros[p.name] = f.spread(func(m *round) (float64, bool) { return m.latency(p.name) })
 		}
 		f.summarizeCurve()
 		f.CPUMicros = map[target.Role]measure.Spread{}
 		for _, role := range []target.Role{target.Gateway, target.Server, client} {
-			has := func(m *round) (float64, bool) { v, ok := m.CPUMicros[role]; return v, ok }
-			if slices.ContainsFunc(f.Rounds, func(m *round) bool { _, ok := has(m); return ok }) {
-				f.CPUMicros[role] = f.spread(has)
+			if s := f.known(func(m *round) (float64, bool) { return m.cpu(role) }); s != nil {
+				f.CPUMicros[role] = *s
 			}
 		}
-		f.Reached = f.known(func(m *round) (float64, bool) {
-			if m.Schedule == nil {
-				return 0, false
-			}
-			return m.Schedule.Reached, true
-		})
-		f.PeakBytes = f.known(func(m *round) (float64, bool) {
-			if m.PeakBytes == nil {
-				return 0, false
-			}
-			return float64(*m.PeakBytes), true
-		})
-		f.AllocatedBytes = f.known(func(m *round) (float64, bool) {
-			if m.Allocated == nil {
-				return 0, false
-			}
-			return m.Allocated.Bytes, true
-		})
-		f.AllocatedObjects = f.known(func(m *round) (float64, bool) {
-			if m.Allocated == nil {
-				return 0, false
-			}
-			return m.Allocated.Objects, true
-		})
-		f.summarizeRows()
+		f.Reached, f.PeakBytes = f.known((*round).reached), f.known((*round).peak)
+		f.AllocatedBytes, f.AllocatedObjects = f.known((*round).bytes), f.known((*round).objects)
+		f.FirstRowMicros, f.RowsPerSecond, f.RowMicros = f.known((*round).firstRow), f.known((*round).rowsPerSecond), f.known((*round).rowCPU)
+		f.AllInSeconds, f.LoginSeconds = f.known((*round).allIn), f.known((*round).loginCPU)
+		f.BytesFirst, f.BytesEach = f.known((*round).clientMemoryFirst), f.known((*round).clientMemory)
 	}
 	c.Bounds = c.bounds()
 }
@@ -282,7 +330,13 @@ func (r *report) violation(c cell, name string, err error) {
 }
 
 func (r *report) unchecked(s *target.Store, err error) {
-	text := fmt.Sprintf("%s: %v", s.Name, err)
+	r.notChecked(fmt.Sprintf("%s: %v", s.Name, err))
+}
+
+// unasked says that the invariants after a cell could not be asked for.
+func (r *report) unasked(c cell) { r.notChecked(c.String() + ": the servers could not be asked") }
+
+func (r *report) notChecked(text string) {
 	if !slices.Contains(r.Unchecked, text) {
 		r.Unchecked = append(r.Unchecked, text)
 	}
@@ -293,9 +347,7 @@ func (r *report) measured() bool {
 	return slices.ContainsFunc(r.Cells, func(c *cellReport) bool { return slices.ContainsFunc(c.Targets, (*figures).measured) })
 }
 
-func (f *figures) measured() bool {
-	return len(f.Rounds) > 0 || f.Connections != nil && len(f.Connections.seconds) > 0
-}
+func (f *figures) measured() bool { return f != nil && len(f.Rounds) > 0 }
 
 // failed says whether an invariant did not hold.
 func (r *report) failed() bool { return r != nil && len(r.Violations) > 0 }

@@ -69,6 +69,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 			if !r.report.measured() && !r.report.failed() {
 				return nil, err
 			}
+			r.report.Incomplete = err.Error()
 			return r.report, err
 		}
 	}
@@ -321,7 +322,7 @@ func (r *runner) measure(ctx context.Context, t *contender) (*round, error) {
 		if err != nil {
 			return nil, err
 		}
-		above := max(0, peak.Peak-*t.idle)
+		above := float64(max(0, peak.Peak-*t.idle))
 		m.PeakBytes = &above
 	}
 	if ctx.Err() == nil {
@@ -468,6 +469,7 @@ func (r *runner) states(ctx context.Context, c cell) (map[*target.Store]workload
 func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]workload.State) error {
 	after, err := r.states(ctx, c)
 	if err != nil {
+		r.report.unasked(c)
 		return err
 	}
 	for _, s := range r.stores {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/shardgate/shardgate/bench/measure"
-	"github.com/shardgate/shardgate/bench/target"
 )
 
 // print writes the report for people: what is wrong first.
@@ -25,9 +24,13 @@ func (r *report) print(w io.Writer) {
 	o := r.Options
 	fmt.Fprintf(w, "%s of %v after %v of warm-up; medians, [minimum–maximum]; scale %d, seed %d\n",
 		plural(o.Rounds, "round"), o.Duration, o.Warmup, o.Scale, o.Seed)
+	if r.Incomplete != "" {
+		fmt.Fprintf(w, "\nBROKEN OFF: %s\n", r.Incomplete)
+	}
 	for _, c := range r.Cells {
 		c.print(w)
 	}
+	r.printBounds(w)
 	for _, u := range r.Unchecked {
 		fmt.Fprintf(w, "\nnot checked: %s\n", u)
 	}
@@ -38,45 +41,43 @@ func (r *report) print(w io.Writer) {
 
 func (c *cellReport) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", c.cell)
-	if c.cell.workload.Connecting != 0 {
-		c.printConnections(w)
+	var all []legendItem
+	for _, f := range c.Targets {
+		all = append(all, legendItem{Name: f.Target})
+	}
+	for _, columns := range [][]column{seen(), costs()} {
+		tableOf(c, all, columns).print(w)
+	}
+	c.remarks(w)
+}
+
+// print writes a table with the ranges of the rounds below the medians.
+func (t table) print(w io.Writer) {
+	if len(t.Heads) == 0 {
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "\ttransactions/s\t\t")
-	for _, p := range percentiles {
-		fmt.Fprintf(t, "%s ms\t", p.name)
+	to := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(to, "\t%s\t\n", strings.Join(t.Heads, "\t"))
+	for _, row := range t.Rows {
+		medians, ranges, ranged := row.Name+"\t", "\t", false
+		for _, v := range row.Values {
+			text := v.Text
+			if text == "" {
+				text = "–"
+			}
+			medians += text + "\t"
+			if v.Range != "" {
+				ranges += "[" + v.Range + "]"
+				ranged = true
+			}
+			ranges += "\t"
+		}
+		fmt.Fprintln(to, medians)
+		if ranged {
+			fmt.Fprintln(to, ranges)
+		}
 	}
-	fmt.Fprint(t, "gateway µs\t\tservers µs\tclient µs\tfailed\t\n")
-	for _, f := range c.Targets {
-		fmt.Fprintf(t, "%s\t%s\t%s\t", f.Target, rate(f.PerSecond.Median), bracket(f.PerSecond, rate))
-		for _, p := range percentiles {
-			s := f.LatencyMicros[p.name]
-			if p.percent == 100 {
-				s.Median = s.Max // the longest of all
-			}
-			if f.reaches(p.percent) {
-				fmt.Fprintf(t, "%s\t", millis(s.Median))
-			} else {
-				fmt.Fprint(t, "–\t")
-			}
-		}
-		if s, ok := f.CPUMicros[target.Gateway]; ok {
-			fmt.Fprintf(t, "%.1f\t%s\t", s.Median, bracket(s, oneDigit))
-		} else {
-			fmt.Fprint(t, "–\t\t")
-		}
-		for _, role := range []target.Role{target.Server, client} {
-			if s, ok := f.CPUMicros[role]; ok {
-				fmt.Fprintf(t, "%.1f\t", s.Median)
-			} else {
-				fmt.Fprint(t, "–\t")
-			}
-		}
-		fmt.Fprintf(t, "%d\t\n", f.Errors.Total())
-	}
-	t.Flush()
-	c.remarks(w)
+	to.Flush()
 }
 
 // reaches says whether each round had enough transactions for a percentile: one at least
@@ -110,9 +111,8 @@ func (c *cellReport) remarks(w io.Writer) {
 			fmt.Fprintf(w, "  throughput of %s is %.2f %s that of %s\n", first.Target, ratio.Median, bracket(ratio, twoDigits), f.Target)
 		}
 	}
+	c.yardstick(w)
 	c.fsynced(w)
-	c.streamed(w)
-	c.memory(w)
 	for _, b := range c.Bounds {
 		fmt.Fprintf(w, "  bound: %s\n", b)
 	}
@@ -160,25 +160,35 @@ func pairs(a, b *figures) (measure.Spread, bool) {
 	return measure.SpreadOf(ratios), len(ratios) > 0
 }
 
-// yardstick puts the gateway's CPU time in proportion to that of those that do less, in
-// the same rounds: where a machine is shared, that holds better than microseconds do.
-func (c *cellReport) yardstick(micros float64) string {
-	var text string
-	for _, f := range c.Targets {
-		s := f.CPUMicros[target.Gateway]
-		if (f.Target == target.Relay || f.Target == target.PgBouncer) && s.Median > 0 {
-			text += fmt.Sprintf("; %.2f times the %.1f of %s", micros/s.Median, s.Median, f.Target)
-		}
-	}
-	return text
-}
-
 func bracket(s measure.Spread, format func(float64) string) string {
 	return "[" + format(s.Min) + "–" + format(s.Max) + "]"
 }
 
-func oneDigit(f float64) string  { return strconv.FormatFloat(f, 'f', 1, 64) }
-func twoDigits(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }
+func oneDigit(f float64) string    { return strconv.FormatFloat(f, 'f', 1, 64) }
+func twoDigits(f float64) string   { return strconv.FormatFloat(f, 'f', 2, 64) }
+func threeDigits(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
+
+func kibibytes(bytes float64) string { return oneDigit(bytes / (1 << 10)) }
+func mebibytes(bytes float64) string { return oneDigit(bytes / (1 << 20)) }
+
+// significant writes three digits of a number.
+func significant(v float64) string {
+	switch {
+	case v >= 100:
+		return thousands(v)
+	case v >= 10:
+		return oneDigit(v)
+	}
+	return twoDigits(v)
+}
+
+// rate writes transactions in a second.
+func rate(f float64) string {
+	if f > 0 && f < 10 {
+		return twoDigits(f)
+	}
+	return thousands(f)
+}
 
 // millis writes microseconds as milliseconds, to about three digits.
 func millis(micros float64) string {

@@ -69,6 +69,11 @@ func connectOne(ctx context.Context, url, sql string) (*Conn, error) {
 	return conn, nil
 }
 
+// Result is what happened, one client that gets in being one transaction.
+func (c *Connected) Result() *Result {
+	return &Result{Elapsed: c.Elapsed, Committed: int64(len(c.Conns)), Errors: c.Errors, Latency: c.Latency, FirstRow: measure.NewLatency()}
+}
+
 // Close closes the connections.
 func (c *Connected) Close() {
 	for _, conn := range c.Conns {

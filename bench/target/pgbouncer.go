@@ -23,7 +23,7 @@ import (
 )
 
 // ErrNoPgBouncer is matched by Start's error where PgBouncer is asked for and missing.
-var ErrNoPgBouncer = errors.New("PgBouncer is not installed: install it (Debian and Ubuntu: apt-get install pgbouncer; Fedora: dnf install pgbouncer; macOS: brew install pgbouncer), or leave --with-pgbouncer out")
+var ErrNoPgBouncer = errors.New("PgBouncer is not installed: install it (Debian and Ubuntu: apt-get install pgbouncer; Fedora: dnf install pgbouncer; macOS: brew install pgbouncer), or leave --with-pgbouncer and --bounds out")
 
 // findPgBouncer looks on the PATH and where Debian puts it, which is on root's PATH only.
 func findPgBouncer() (string, error) {

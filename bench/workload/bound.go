@@ -26,7 +26,6 @@ const (
 // Bound is what is promised of a figure of Shardgate's.
 type Bound struct {
 	Figure    Figure
-	What      string          // a transaction, in words
 	Clients   []int           // for which it holds
 	Protocols []load.Protocol // for which it holds; nil: all
 	// Of is the target whose figure in the same rounds the bound is Factor times, plus
@@ -43,13 +42,13 @@ func (b Bound) For(clients int, p load.Protocol) bool {
 }
 
 // within makes an absolute bound of a time.
-func within(f Figure, what string, most time.Duration, clients ...int) Bound {
-	return Bound{Figure: f, What: what, Clients: clients, Limit: float64(most)}
+func within(f Figure, most time.Duration, clients ...int) Bound {
+	return Bound{Figure: f, Clients: clients, Limit: float64(most)}
 }
 
 // times makes a bound relative to another target.
-func times(f Figure, what string, factor float64, of string, clients ...int) Bound {
-	return Bound{Figure: f, What: what, Clients: clients, Of: of, Factor: factor}
+func times(f Figure, factor float64, of string, clients ...int) Bound {
+	return Bound{Figure: f, Clients: clients, Of: of, Factor: factor}
 }
 
 func (b Bound) by(protocols ...load.Protocol) Bound {
@@ -74,8 +73,8 @@ const MemoryBytes = 64 << 20
 
 var (
 	memoryBound = Bound{Figure: Memory, Clients: []int{1}, Limit: MemoryBytes}
-	rowBound    = within(RowCPU, "a row", 250*time.Nanosecond, 1)
-	firstBound  = within(FirstRow, "first row", 10*time.Millisecond, 1)
+	rowBound    = within(RowCPU, 250*time.Nanosecond, 1)
+	firstBound  = within(FirstRow, 10*time.Millisecond, 1)
 	// What is asked of all shards takes little more than without the gateway.
-	directBound = times(Median, "a query", 1.1, target.Direct, 1).plus(2 * time.Millisecond)
+	directBound = times(Median, 1.1, target.Direct, 1).plus(2 * time.Millisecond)
 )

@@ -24,11 +24,11 @@ var selectByKey = &Workload{
 	}),
 	Clients: 8,
 	Bounds: []Bound{
-		within(GatewayCPU, "a select by key", 25*time.Microsecond, 8),
-		times(GatewayCPU, "a select by key", 1.7, target.PgBouncer, 8, 32).by(load.Simple),
-		times(GatewayCPU, "a select by key", 1.6, target.PgBouncer, 8, 32).by(load.Prepared),
-		times(Median, "a select by key", 1.25, target.PgBouncer, 1).by(load.Simple),
-		times(PerSecond, "a select by key", 1, target.PgBouncer, 32).atLeast(),
+		within(GatewayCPU, 25*time.Microsecond, 8),
+		times(GatewayCPU, 1.7, target.PgBouncer, 8, 32).by(load.Simple),
+		times(GatewayCPU, 1.6, target.PgBouncer, 8, 32).by(load.Prepared),
+		times(Median, 1.25, target.PgBouncer, 1).by(load.Simple),
+		times(PerSecond, 1, target.PgBouncer, 32).atLeast(),
 	},
 }
 
@@ -66,7 +66,7 @@ var readWrite = &Workload{
 	}),
 	Clients: 8,
 	Fsync:   true,
-	Bounds:  []Bound{times(GatewayCPU, "a transaction on one key", 1.2, target.PgBouncer, 8)},
+	Bounds:  []Bound{times(GatewayCPU, 1.2, target.PgBouncer, 8)},
 }
 
 var raiseAccount = load.NewStatement("s1", "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = $1", "UPDATE 1")
@@ -92,7 +92,7 @@ var inList = &Workload{
 		}
 	}),
 	Clients: 8,
-	Bounds:  []Bound{within(GatewayCPU, "a SELECT of 10 keys", 120*time.Microsecond, 8)},
+	Bounds:  []Bound{within(GatewayCPU, 120*time.Microsecond, 8)},
 }
 
 const inListKeys = 10

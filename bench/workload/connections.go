@@ -25,7 +25,7 @@ var connectStorm = &Workload{
 	Connecting: Storm,
 	Bounds: []Bound{
 		{Figure: Refused, Clients: []int{5000}},
-		within(LoginCPU, "", 30*time.Second, 5000),
+		within(LoginCPU, 30*time.Second, 5000),
 	},
 }
 

@@ -29,8 +29,8 @@ var copyIn = &Workload{
 	Protocols: []load.Protocol{load.Simple},
 	Streams:   true,
 	Bounds: []Bound{
-		within(RowCPU, "a row", 600*time.Nanosecond, 1),
-		times(PerSecond, "a COPY", 1, target.Postgres, 1).atLeast(),
+		within(RowCPU, 600*time.Nanosecond, 1),
+		times(PerSecond, 1, target.Postgres, 1).atLeast(),
 		memoryBound,
 	},
 }

@@ -15,6 +15,7 @@ var pgbench = &Workload{
 	Statements: []*load.Statement{begin, updateAccount, readAccount, updateTeller, updateBranch, insertHistory, end},
 	Script:     scripted(pgbenchTransaction),
 	Clients:    8,
+	Fsync:      true,
 }
 
 var (

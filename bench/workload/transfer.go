@@ -38,8 +38,8 @@ func transfer(name string, accountCount int) *Workload {
 	}
 	if accountCount == 2 {
 		w.Bounds = []Bound{
-			within(GatewayCPU, "a transfer between two shards", 150*time.Microsecond, 8),
-			times(Median, "a transfer between two shards", 3, target.Postgres, 1),
+			within(GatewayCPU, 150*time.Microsecond, 8),
+			times(Median, 3, target.Postgres, 1),
 		}
 	}
 	return w

@@ -100,6 +100,30 @@ func Names() (list []string) {
 	return list
 }
 
+// Bounded are the names of those of which something is promised.
+func Bounded() (list []string) {
+	for _, w := range All {
+		if len(w.Bounds) > 0 {
+			list = append(list, w.Name)
+		}
+	}
+	return list
+}
+
+// BoundedClients are the numbers of clients for which something is promised.
+func (w *Workload) BoundedClients() (list []int) {
+	for _, b := range w.Bounds {
+		list = append(list, b.Clients...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// BoundedBy says whether something is promised for so many clients and a protocol.
+func (w *Workload) BoundedBy(clients int, p load.Protocol) bool {
+	return slices.ContainsFunc(w.Bounds, func(b Bound) bool { return b.For(clients, p) })
+}
+
 // ByName returns the workloads of these names, in the order of All. It knows besides the
 // single queries of TPC-H, tpch-1 to tpch-22.
 func ByName(names []string) ([]*Workload, error) {
