@@ -411,7 +411,7 @@ func TestBounds(t *testing.T) {
 	c.summarize()
 	want := []string{
 		"gateway CPU at most 25.0 µs: 30.0 µs [15.0–45.0], OUTSIDE",
-		"p50 at most 1.5 times that of other plus 1ms, here 2.50 ms: 2.50 ms [1.25–3.75], 2.50 times that of other [2.50–2.50], within",
+		"median latency at most 1.5 times that of other plus 1ms, here 2.50 ms: 2.50 ms [1.25–3.75], 2.50 times that of other [2.50–2.50], within",
 		"gateway CPU at most 2 times that of other, here 24.0 µs: 30.0 µs [15.0–45.0], 1.50 times that of other [1.50–3.75], within",
 		"throughput at least 1 times that of other, here 60/s: 70/s [47–140], 1.17 times that of other [1.17–1.17], within",
 		"clients that are refused at most 0: 0 [0–0], within",

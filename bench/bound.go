@@ -24,18 +24,19 @@ const microsecond = float64(time.Microsecond)
 
 // Figures that have a name besides that of a percentile.
 const (
-	gatewayCPU   = "gateway CPU"
-	rowCPU       = "gateway CPU a row"
-	firstRow     = "first row"
-	peakMemory   = "peak memory"
-	loginCPU     = "gateway CPU until all are in"
-	clientMemory = "memory of an idle client"
+	gatewayCPU    = "gateway CPU"
+	medianLatency = "median latency"
+	rowCPU        = "gateway CPU a row"
+	firstRow      = "first row"
+	peakMemory    = "peak memory"
+	loginCPU      = "gateway CPU until all are in"
+	clientMemory  = "memory of an idle client"
 )
 
 var boundFigures = map[workload.Figure]boundFigure{
 	workload.GatewayCPU:   {gatewayCPU, " µs", microsecond, oneDigit, func(m *round) (float64, bool) { return m.cpu(target.Gateway) }},
 	workload.RowCPU:       {rowCPU, " µs", microsecond, threeDigits, (*round).rowCPU},
-	workload.Median:       {"p50", " ms", microsecond, millis, func(m *round) (float64, bool) { return m.latency("p50") }},
+	workload.Median:       {medianLatency, " ms", microsecond, millis, func(m *round) (float64, bool) { return m.latency("p50") }},
 	workload.FirstRow:     {firstRow, " ms", microsecond, millis, (*round).firstRow},
 	workload.PerSecond:    {"throughput", "/s", 1, rate, func(m *round) (float64, bool) { return m.PerSecond, true }},
 	workload.Memory:       {peakMemory, " MiB", 1, mebibytes, (*round).peak},

@@ -382,7 +382,7 @@ func (p *page) latencyCurve(c *cellReport) plot {
 		return plot{}
 	}
 	for _, b := range c.Bounds {
-		if b.Of == "p50" {
+		if b.Of == medianLatency {
 			l.Marks = append(l.Marks, chart.Mark{From: 0, To: 2 * chart.Median, Y: b.Limit / 1000})
 			out.Legend = append(out.Legend, legendItem{"bound", "bound of shardgate's median, " + millis(b.Limit) + " ms"})
 		}

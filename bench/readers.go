@@ -109,8 +109,8 @@ func (r *runner) setup(ctx context.Context, c cell, t *target.Target) (func(clie
 }
 
 // placement asks the servers once.
-func (r *runner) placement(ctx context.Context, d workload.Data, s *target.Store) (*workload.Placement, error) {
-	key := placedKey{d.Name(), s}
+func (r *runner) placement(ctx context.Context, d *workload.Data, s *target.Store) (*workload.Placement, error) {
+	key := placedKey{d.Name, s}
 	if p, known := r.placed[key]; known {
 		return p, nil
 	}

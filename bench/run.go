@@ -107,10 +107,10 @@ func (r *runner) loadData(ctx context.Context) error {
 	loaded := map[string]bool{}
 	for _, c := range r.cells {
 		data := c.workload.Data
-		if loaded[data.Name()] {
+		if loaded[data.Name] {
 			continue
 		}
-		loaded[data.Name()] = true
+		loaded[data.Name] = true
 		for _, s := range r.stores {
 			if !s.Own && !r.Reload {
 				there, err := data.Loaded(ctx, s, r.size())
@@ -121,9 +121,9 @@ func (r *runner) loadData(ctx context.Context) error {
 					continue
 				}
 			}
-			r.progress.event("loading %s, scale %d, into %s", data.Name(), r.Scale, s.Name)
+			r.progress.event("loading %s, scale %d, into %s", data.Name, r.Scale, s.Name)
 			if err := data.Load(ctx, s, r.size()); err != nil {
-				return fmt.Errorf("loading %s into %s: %w", data.Name(), s.Name, err)
+				return fmt.Errorf("loading %s into %s: %w", data.Name, s.Name, err)
 			}
 		}
 	}
@@ -450,8 +450,8 @@ func (r *runner) profile(ctx context.Context, c cell, contenders []*contender) e
 }
 
 // states reads what the invariants are about. A store that can't be asked has none.
-func (r *runner) states(ctx context.Context, c cell) (map[*target.Store]workload.State, error) {
-	states := map[*target.Store]workload.State{}
+func (r *runner) states(ctx context.Context, c cell) (map[*target.Store]*workload.State, error) {
+	states := map[*target.Store]*workload.State{}
 	for _, s := range r.stores {
 		state, err := c.workload.Data.State(ctx, s)
 		switch {
@@ -466,7 +466,7 @@ func (r *runner) states(ctx context.Context, c cell) (map[*target.Store]workload
 	return states, nil
 }
 
-func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]workload.State) error {
+func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]*workload.State) error {
 	after, err := r.states(ctx, c)
 	if err != nil {
 		r.report.unasked(c)

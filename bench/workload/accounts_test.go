@@ -18,15 +18,15 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // ran loads a store, runs pgbench's transaction there, and returns the state before and
 // what has been done.
-func ran(t *testing.T) (*target.Store, State, map[string]Tally) {
+func ran(t *testing.T) (*target.Store, *State, map[string]Tally) {
 	t.Helper()
 	url := pgtest.Database(t, pgtest.Server(t))
 	store := &target.Store{Name: "store", URL: url, Servers: []string{url}, Own: true}
 	ctx := t.Context()
-	if err := (accounts{}).Load(ctx, store, Size{Scale: 1}); err != nil {
+	if err := accounts.Load(ctx, store, Size{Scale: 1}); err != nil {
 		t.Fatal(err)
 	}
-	before, err := accounts{}.State(ctx, store)
+	before, err := accounts.State(ctx, store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +52,9 @@ func ran(t *testing.T) (*target.Store, State, map[string]Tally) {
 	return store, before, done
 }
 
-func check(t *testing.T, store *target.Store, before State, done map[string]Tally) string {
+func check(t *testing.T, store *target.Store, before *State, done map[string]Tally) string {
 	t.Helper()
-	after, err := accounts{}.State(t.Context(), store)
+	after, err := accounts.State(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,8 @@ func TestInvariants(t *testing.T) {
 }
 
 func TestPreparedTransactionIsNoticed(t *testing.T) {
-	s := (&sums{}).Check(&sums{Prepared: 2}, nil)
+	none := make([]int64, 5)
+	s := (&State{data: accounts, sums: none}).Check(&State{data: accounts, sums: none, prepared: 2}, nil)
 	if len(s) != 1 || !strings.Contains(s[0].Error(), "2 transactions are still prepared") {
 		t.Errorf("%v", s)
 	}
@@ -135,16 +136,16 @@ func TestLoaded(t *testing.T) {
 	url := pgtest.Database(t, pgtest.Server(t))
 	store := &target.Store{Name: "store", URL: url}
 	ctx := t.Context()
-	if there, err := (accounts{}).Loaded(ctx, store, Size{Scale: 1}); there || err != nil {
+	if there, err := accounts.Loaded(ctx, store, Size{Scale: 1}); there || err != nil {
 		t.Fatalf("an empty database: %v, %v", there, err)
 	}
-	if err := (accounts{}).Load(ctx, store, Size{Scale: 1}); err != nil {
+	if err := accounts.Load(ctx, store, Size{Scale: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if there, err := (accounts{}).Loaded(ctx, store, Size{Scale: 1}); !there || err != nil {
+	if there, err := accounts.Loaded(ctx, store, Size{Scale: 1}); !there || err != nil {
 		t.Fatalf("loaded: %v, %v", there, err)
 	}
-	if _, err := (accounts{}).Loaded(ctx, store, Size{Scale: 2}); err == nil || !strings.Contains(err.Error(), "--scale") {
+	if _, err := accounts.Loaded(ctx, store, Size{Scale: 2}); err == nil || !strings.Contains(err.Error(), "--scale") {
 		t.Fatalf("too small: %v", err)
 	}
 	db, err := connect(ctx, url)

@@ -16,7 +16,7 @@ import (
 var selectByKey = &Workload{
 	Name:       "select-by-key",
 	About:      "one row of pgbench_accounts by its key",
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: []*load.Statement{selectAccount},
 	Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
 		d := s.drawer(accountsOf(s.Size))
@@ -38,7 +38,7 @@ var selectAccount = load.NewStatement("s0", "SELECT abalance FROM pgbench_accoun
 var updateByKey = &Workload{
 	Name:       "update-by-key",
 	About:      "one row of pgbench_accounts is changed by its key",
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: []*load.Statement{raiseAccount},
 	Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
 		d := s.drawer(accountsOf(s.Size))
@@ -52,7 +52,7 @@ var updateByKey = &Workload{
 var readWrite = &Workload{
 	Name:       "read-write",
 	About:      "BEGIN, an UPDATE and a SELECT of the same row, COMMIT",
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: []*load.Statement{transferBegin, raiseAccount, selectAccount, transferCommit},
 	Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
 		d := s.drawer(accountsOf(s.Size))
@@ -75,7 +75,7 @@ var raiseAccount = load.NewStatement("s1", "UPDATE pgbench_accounts SET abalance
 var inList = &Workload{
 	Name:       "in-list",
 	About:      fmt.Sprintf("%d rows of pgbench_accounts by an IN list of their keys", inListKeys),
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: []*load.Statement{selectInList},
 	Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
 		d := s.drawer(accountsOf(s.Size))

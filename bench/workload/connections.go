@@ -19,7 +19,7 @@ const (
 var connectStorm = &Workload{
 	Name:       "connect-storm",
 	About:      "so many clients connect at once, each by SCRAM-SHA-256",
-	Data:       accounts{},
+	Data:       accounts,
 	Clients:    5000,
 	Protocols:  []load.Protocol{load.Simple},
 	Connecting: Storm,
@@ -33,7 +33,7 @@ var connectStorm = &Workload{
 var idleClients = &Workload{
 	Name:       "idle-clients",
 	About:      "the gateway's memory for clients that are idle after a query each",
-	Data:       accounts{},
+	Data:       accounts,
 	Clients:    5000,
 	Protocols:  []load.Protocol{load.Simple},
 	Connecting: Idle,

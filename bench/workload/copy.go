@@ -19,7 +19,7 @@ import (
 var copyIn = &Workload{
 	Name:       "copy-in",
 	About:      "COPY of as many rows as pgbench_accounts has into an empty table",
-	Data:       copied{},
+	Data:       copied,
 	Statements: []*load.Statement{truncateCopied},
 	Script: func(s Setup) load.Script {
 		return &copyInScript{count: accountsOf(s.Size)}
@@ -50,34 +50,28 @@ func (s *copyInScript) Transaction(c *load.Conn, _ *rand.Rand) error {
 }
 
 // copied is the table that copyIn fills.
-type copied struct{}
+var copied = &Data{
+	Name:   "copied",
+	tables: func(Size) []table { return copiedTables },
+	sums:   []string{copiedSums},
+	check: func(_, after []int64, _ map[string]Tally) []error {
+		if err := wholeCopy(after); err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	// Since the table is emptied again and again, nothing may be in it but what a COPY of
+	// the benchmark's has left.
+	fits: func(ctx context.Context, s *target.Store, _ Size) error {
+		n, err := total(ctx, s, copiedSums)
+		if err == nil && wholeCopy(n) != nil {
+			err = errors.New("bench_copied is there, with rows that are not the benchmark's, which would be deleted: use another database, or --reload to drop the table")
+		}
+		return err
+	},
+}
 
 var copiedTables = []table{{name: "bench_copied", create: accountColumns, columns: copiedColumns}}
-
-// Name is that of the data.
-func (copied) Name() string { return "copied" }
-
-// Load makes the table, which is empty, through the store's URL.
-func (copied) Load(ctx context.Context, s *target.Store, size Size) error {
-	return loadTables(ctx, s, size, copiedTables)
-}
-
-// Loaded looks for the table. Since it is emptied again and again, nothing may be in it but
-// what a COPY of the benchmark's has left.
-func (copied) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	there, err := loadedTables(ctx, s, size, copiedTables)
-	if !there || err != nil {
-		return there, err
-	}
-	n, err := total(ctx, s, copiedSums)
-	if err != nil {
-		return false, err
-	}
-	if err := wholeCopy(n); err != nil {
-		return false, errors.New("bench_copied is there, with rows that are not the benchmark's, which would be deleted: use another database, or --reload to drop the table")
-	}
-	return true, nil
-}
 
 // copiedSums are those of the table: rows, keys and balances.
 const copiedSums = "SELECT count(*), coalesce(sum(aid::bigint), 0), coalesce(sum(abalance), 0) FROM bench_copied"
@@ -97,39 +91,11 @@ func wholeCopy(n []int64) error {
 	return nil
 }
 
-// copiedState is the state of the table.
-type copiedState struct {
-	Sums     []int64
-	Prepared int64
-}
-
-// State counts what the servers have.
-func (copied) State(ctx context.Context, s *target.Store) (State, error) {
-	n, err := total(ctx, s, copiedSums)
-	if err != nil {
-		return nil, err
-	}
-	prepared, err := preparedTransactions(ctx, s)
-	return &copiedState{Sums: n, Prepared: prepared}, err
-}
-
-// Check says whether the rows are those of a COPY that was committed: all of them, each once.
-func (s *copiedState) Check(later State, done map[string]Tally) (wrong []error) {
-	l, ok := later.(*copiedState)
-	if !ok {
-		return []error{errors.New("not a state of the same data")}
-	}
-	if err := wholeCopy(l.Sums); err != nil {
-		wrong = append(wrong, err)
-	}
-	return append(wrong, stillPrepared(l.Prepared)...)
-}
-
 // copyOut reads all accounts by COPY.
 var copyOut = &Workload{
 	Name:       "copy-out",
 	About:      "COPY pgbench_accounts TO STDOUT: every row goes through the gateway",
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: nil,
 	Script:     func(s Setup) load.Script { return &copyOutScript{rows: accountsOf(s.Size)} },
 	Clients:    1,

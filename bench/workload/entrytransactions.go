@@ -19,7 +19,7 @@ func orderEntryWith(name string, remotePercent int) *Workload {
 	return &Workload{
 		Name:       name,
 		About:      fmt.Sprintf("order entry like TPC-C's, distributed by warehouse; %d of 100 lines of an order are from another warehouse", remotePercent),
-		Data:       entry{},
+		Data:       entry,
 		Statements: entryStatements,
 		Script: func(s Setup) load.Script {
 			size := entrySizeOf(s.Size)

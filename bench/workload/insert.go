@@ -1,8 +1,6 @@
 package workload
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -10,14 +8,16 @@ import (
 	"time"
 
 	"github.com/shardgate/shardgate/bench/load"
-	"github.com/shardgate/shardgate/bench/target"
 )
 
 // Inserts into a table of their own, with keys that have not been used.
 var (
-	insertRow  = insert("insert", 1)
-	insertRows = insert("insert-100", 100, within(GatewayCPU, 150*time.Microsecond, 8).by(load.Simple))
+	insertRow  = insert(insertOne, 1)
+	insertRows = insert(insertHundred, 100, within(GatewayCPU, 150*time.Microsecond, 8).by(load.Simple))
 )
+
+// Their names.
+const insertOne, insertHundred = "insert", "insert-100"
 
 func insert(name string, count int, bounds ...Bound) *Workload {
 	var values []string
@@ -32,7 +32,7 @@ func insert(name string, count int, bounds ...Bound) *Workload {
 	return &Workload{
 		Name:       name,
 		About:      about,
-		Data:       inserted{},
+		Data:       inserted,
 		Statements: []*load.Statement{s},
 		Script: scripted(func(Setup) func(*load.Work, *rand.Rand) {
 			var ids freshKeys
@@ -78,50 +78,25 @@ func checkOf(id int64) int64 { return id % 1000 }
 
 // inserted is the table that rows are inserted into. There are as many more of them as
 // transactions were committed, and each is whole.
-type inserted struct{}
+var inserted = &Data{
+	Name:   "rows",
+	tables: func(Size) []table { return insertedTables },
+	sums:   []string{"SELECT count(*), count(*) FILTER (WHERE n <> id % 1000 OR note <> 'a row') FROM bench_rows"},
+	check:  checkInserted,
+}
 
 var insertedTables = []table{{name: "bench_rows", create: "id bigint PRIMARY KEY, n int NOT NULL, note text NOT NULL", columns: "id, n, note"}}
 
-// Name is that of the data.
-func (inserted) Name() string { return "rows" }
-
-// Load makes the table, which is empty, through the store's URL.
-func (inserted) Load(ctx context.Context, s *target.Store, size Size) error {
-	return loadTables(ctx, s, size, insertedTables)
-}
-
-// Loaded looks for the table.
-func (inserted) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	return loadedTables(ctx, s, size, insertedTables)
-}
-
-// insertedState is the state of the table.
-type insertedState struct{ Rows, Broken, Prepared int64 }
-
-// State counts what the servers have.
-func (inserted) State(ctx context.Context, s *target.Store) (State, error) {
-	n, err := total(ctx, s, "SELECT count(*), count(*) FILTER (WHERE n <> id % 1000 OR note <> 'a row') FROM bench_rows")
-	if err != nil {
-		return nil, err
-	}
-	prepared, err := preparedTransactions(ctx, s)
-	return &insertedState{Rows: n[0], Broken: n[1], Prepared: prepared}, err
-}
-
-// Check compares two states.
-func (s *insertedState) Check(later State, done map[string]Tally) (wrong []error) {
-	l, ok := later.(*insertedState)
-	if !ok {
-		return []error{errors.New("not a state of the same data")}
-	}
-	one, hundred := done[insertRow.Name], done[insertRows.Name]
+// checkInserted compares the number of rows with that of transactions.
+func checkInserted(before, after []int64, done map[string]Tally) (wrong []error) {
+	one, hundred := done[insertOne], done[insertHundred]
 	least := one.Committed + 100*hundred.Committed
-	if rose := l.Rows - s.Rows; rose < least || rose > least+one.Unknown+100*hundred.Unknown {
+	if rose := after[0] - before[0]; rose < least || rose > least+one.Unknown+100*hundred.Unknown {
 		wrong = append(wrong, fmt.Errorf("there are %d rows more; of one row each, %d transactions were committed and %d may have been, and of 100 rows, %d and %d",
 			rose, one.Committed, one.Unknown, hundred.Committed, hundred.Unknown))
 	}
-	if l.Broken != 0 {
-		wrong = append(wrong, fmt.Errorf("%d rows are not as they were inserted", l.Broken))
+	if broken := after[1]; broken != 0 {
+		wrong = append(wrong, fmt.Errorf("%d rows are not as they were inserted", broken))
 	}
-	return append(wrong, stillPrepared(l.Prepared)...)
+	return wrong
 }

@@ -11,7 +11,7 @@ import (
 var pgbench = &Workload{
 	Name:       "pgbench",
 	About:      "pgbench's transaction: three updates, a select and an insert, in a transaction over up to four shards",
-	Data:       accounts{},
+	Data:       accounts,
 	Statements: []*load.Statement{begin, updateAccount, readAccount, updateTeller, updateBranch, insertHistory, end},
 	Script:     scripted(pgbenchTransaction),
 	Clients:    8,

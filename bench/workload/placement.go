@@ -49,28 +49,22 @@ func (p *Placement) keysOf(shard int, n int64) (list []int64) {
 	return list
 }
 
-// placed is a kind of data whose keys, 1 to n, may be on several servers.
-type placed interface {
-	keys(Size) (table, column string, n int64)
-}
-
 // PlacementOf asks the servers of a store which keys they hold. It is nil if there is one
 // server only, or none that is known, or if the data have no such keys.
-func PlacementOf(ctx context.Context, d Data, s *target.Store, size Size) (*Placement, error) {
-	with, ok := d.(placed)
-	if !ok || len(s.Servers) < 2 {
+func PlacementOf(ctx context.Context, d *Data, s *target.Store, size Size) (*Placement, error) {
+	if d.keyed == "" || len(s.Servers) < 2 {
 		return nil, nil
 	}
 	if len(s.Servers) > maxServers {
 		return nil, fmt.Errorf("%s: %d servers; at most %d are supported", s.Name, len(s.Servers), maxServers)
 	}
-	table, column, n := with.keys(size)
+	n := d.keys(size)
 	p := &Placement{shards: make([]uint8, min(n, placedKeys)), servers: len(s.Servers)}
 	for i := range p.shards {
 		p.shards[i] = noShard
 	}
 	for shard, url := range s.Servers {
-		sql := fmt.Sprintf("SELECT %s FROM %s WHERE %s BETWEEN 1 AND %d", column, table, column, len(p.shards))
+		sql := fmt.Sprintf("SELECT %s FROM %s WHERE %s BETWEEN 1 AND %d", d.key, d.keyed, d.key, len(p.shards))
 		if err := each(ctx, url, sql, func(values [][]byte) error {
 			key, err := numbersOf(values)
 			if err == nil {

@@ -116,7 +116,7 @@ func allRows(all []account, row func(...int64)) {
 }
 
 func (q query) workload() *Workload {
-	w := &Workload{Name: q.name, About: q.about, Data: accounts{}, Clients: 1, Streams: q.direct == "", Bounds: q.bounds, Verify: q.verify,
+	w := &Workload{Name: q.name, About: q.about, Data: accounts, Clients: 1, Streams: q.direct == "", Bounds: q.bounds, Verify: q.verify,
 		Protocols: []load.Protocol{load.Simple, load.Extended, load.Prepared}}
 	s := load.NewStatement("q0", q.sql, "")
 	w.Statements = []*load.Statement{s}

@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 	store := &target.Store{Name: "store", URL: pgtest.Database(t, server), Own: true}
 	other := &target.Store{Name: "other", URL: pgtest.Database(t, server), Own: true}
 	for _, s := range []*target.Store{store, other} {
-		for _, d := range []Data{accounts{}, shop{}} {
+		for _, d := range []*Data{accounts, shop} {
 			if err := d.Load(t.Context(), s, Size{Scale: 1}); err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +55,7 @@ func TestVerify(t *testing.T) {
 	}
 	exec(t, pgtest.Conn(t, other.URL), "UPDATE pgbench_accounts SET abalance = abalance + 7000 WHERE aid = 77")
 	for _, w := range All {
-		if w.Verify == nil || w.Data.Name() == "tpch" {
+		if w.Verify == nil || w.Data.Name == "tpch" {
 			continue
 		}
 		if err := w.Verify(t.Context(), &target.Target{Name: "right", URL: store.URL, Store: store}, Size{Scale: 1}); err != nil {

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -35,7 +34,7 @@ func joined(name, about, sql string, row func(customer, number int64) []int64) *
 	return &Workload{
 		Name:       name,
 		About:      about,
-		Data:       shop{},
+		Data:       shop,
 		Statements: []*load.Statement{s},
 		Script: scripted(func(setup Setup) func(*load.Work, *rand.Rand) {
 			d := setup.drawer(customersOf(setup.Size))
@@ -78,7 +77,14 @@ func verifyJoin(ctx context.Context, t *target.Target, sql string, customer int6
 }
 
 // shop is customers, their orders and the products. Nothing changes them.
-type shop struct{}
+var shop = &Data{
+	Name:   "shop",
+	tables: func(Size) []table { return shopTables },
+	keyed:  "bench_customers", key: "id", keys: customersOf,
+	sums: []string{"SELECT count(*) FROM bench_customers", "SELECT count(*) FROM bench_products",
+		"SELECT count(*), coalesce(sum(cents), 0) FROM bench_orders"},
+	check: func(before, after []int64, _ map[string]Tally) []error { return unchanged(before, after) },
+}
 
 const (
 	customersPerScale = 10_000
@@ -122,49 +128,4 @@ var shopTables = []table{
 			customer, number := (n-1)/ordersOfEach+1, (n-1)%ordersOfEach+1
 			return line(dst, customer, number, productOf(customer, number), centsOf(customer, number))
 		}},
-}
-
-// Name is that of the data.
-func (shop) Name() string { return "shop" }
-
-// Load makes the tables through the store's URL.
-func (shop) Load(ctx context.Context, s *target.Store, size Size) error {
-	return loadTables(ctx, s, size, shopTables)
-}
-
-// Loaded looks for the last customer and the last product.
-func (shop) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	return loadedTables(ctx, s, size, shopTables)
-}
-
-func (shop) keys(s Size) (table, column string, n int64) {
-	return "bench_customers", "id", customersOf(s)
-}
-
-// shopState is the state of the tables.
-type shopState struct{ Customers, Products, Orders, Cents, Prepared int64 }
-
-// State counts what the servers have.
-func (shop) State(ctx context.Context, s *target.Store) (State, error) {
-	n, err := total(ctx, s, "SELECT count(*) FROM bench_customers", "SELECT count(*) FROM bench_products",
-		"SELECT count(*), coalesce(sum(cents), 0) FROM bench_orders")
-	if err != nil {
-		return nil, err
-	}
-	prepared, err := preparedTransactions(ctx, s)
-	return &shopState{Customers: n[0], Products: n[1], Orders: n[2], Cents: n[3], Prepared: prepared}, err
-}
-
-// Check says whether nothing has changed.
-func (s *shopState) Check(later State, _ map[string]Tally) (wrong []error) {
-	l, ok := later.(*shopState)
-	if !ok {
-		return []error{errors.New("not a state of the same data")}
-	}
-	was, is := *s, *l
-	was.Prepared, is.Prepared = 0, 0
-	if was != is || l.Orders != ordersOfEach*l.Customers {
-		wrong = append(wrong, fmt.Errorf("tables that are only read have changed: %+v before, %+v now", was, is))
-	}
-	return append(wrong, stillPrepared(l.Prepared)...)
 }

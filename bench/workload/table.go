@@ -24,17 +24,9 @@ type table struct {
 	last string
 }
 
-// loadTables makes tables anew through the store's URL, one after the other: the last one
-// is there and filled only if all are.
-func loadTables(ctx context.Context, s *target.Store, size Size, tables []table) error {
-	db, err := connect(ctx, s.URL)
-	if err != nil {
-		return err
-	}
-	defer db.close()
-	if err := dropTables(ctx, db, tables); err != nil {
-		return err
-	}
+// fillTables makes and fills tables, one after the other: the last one is there and filled
+// only if all are.
+func fillTables(ctx context.Context, db *database, size Size, tables []table) error {
 	for _, t := range tables {
 		if err := db.exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", t.name, t.create)); err != nil {
 			return err
@@ -50,7 +42,7 @@ func loadTables(ctx context.Context, s *target.Store, size Size, tables []table)
 			}
 		}
 	}
-	return tidy(ctx, s, tables)
+	return nil
 }
 
 // dropTables drops those that are there, or none of them if one is not the benchmark's.
@@ -191,12 +183,4 @@ func total(ctx context.Context, s *target.Store, queries ...string) ([]int64, er
 		}
 	}
 	return sums, nil
-}
-
-// stillPrepared is the invariant that all data have.
-func stillPrepared(n int64) []error {
-	if n == 0 {
-		return nil
-	}
-	return []error{fmt.Errorf("%d transactions are still prepared", n)}
 }

@@ -2,10 +2,8 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 
 	"github.com/shardgate/shardgate/bench/load"
@@ -35,7 +33,7 @@ func tpchWorkload(name, about string, queries ...int) *Workload {
 	return &Workload{
 		Name:  name,
 		About: about,
-		Data:  tpchData{},
+		Data:  tpchData,
 		Script: func(s Setup) load.Script {
 			script := &tpchScript{protocol: s.Protocol}
 			for _, n := range queries {
@@ -116,80 +114,39 @@ func tpchScale(s Size) float64 {
 }
 
 // tpchData are the tables of TPC-H.
-type tpchData struct{}
-
-// Name is that of the data.
-func (tpchData) Name() string { return "tpch" }
-
-// Load makes the tables through the store's URL.
-func (tpchData) Load(ctx context.Context, s *target.Store, size Size) error {
-	d, err := tpch.New(tpchScale(size), tpch.DefaultSeed)
-	if err != nil {
-		return err
-	}
-	db, err := connect(ctx, s.URL)
-	if err != nil {
-		return err
-	}
-	defer db.close()
-	if err := dropTables(ctx, db, tpchTables()); err != nil {
-		return err
-	}
-	return tpch.Load(ctx, s.URL, d)
+var tpchData = &Data{
+	Name:   "tpch",
+	tables: func(Size) []table { return tpchTables },
+	sums: func() (list []string) {
+		for _, t := range tpch.Tables {
+			list = append(list, "SELECT count(*) FROM "+t.Name)
+		}
+		return list
+	}(),
+	check: func(before, after []int64, _ map[string]Tally) []error { return unchanged(before, after) },
+	fill: func(ctx context.Context, url string, size Size) error {
+		d, err := tpch.New(tpchScale(size), tpch.DefaultSeed)
+		if err != nil {
+			return err
+		}
+		return tpch.Load(ctx, url, d)
+	},
+	fits: func(ctx context.Context, s *target.Store, size Size) error {
+		n, err := total(ctx, &target.Store{URL: s.URL}, "SELECT count(*) FROM orders")
+		if err != nil {
+			return err
+		}
+		if want := int64(tpchScale(size)*1_500_000 + 0.5); n[0] != want {
+			return fmt.Errorf("there are %d orders, and --scale %d has %d: use another, or --reload to drop the tables of the benchmark and make them anew", n[0], size.Scale, want)
+		}
+		return nil
+	},
 }
 
 // tpchTables are what is looked at before the tables are used or dropped.
-func tpchTables() (list []table) {
+var tpchTables = func() (list []table) {
 	for _, t := range tpch.Tables {
 		list = append(list, table{name: t.Name, columns: t.Key, rows: func(Size) int64 { return 0 }})
 	}
 	return list
-}
-
-// Loaded looks for the tables and counts the orders.
-func (tpchData) Loaded(ctx context.Context, s *target.Store, size Size) (bool, error) {
-	there, err := loadedTables(ctx, s, size, tpchTables())
-	if !there || err != nil {
-		return false, err
-	}
-	n, err := total(ctx, &target.Store{URL: s.URL}, "SELECT count(*) FROM orders")
-	if err != nil {
-		return false, err
-	}
-	if want := int64(tpchScale(size)*1_500_000 + 0.5); n[0] != want {
-		return false, fmt.Errorf("there are %d orders, and --scale %d has %d: use another, or --reload to drop the tables of the benchmark and make them anew", n[0], size.Scale, want)
-	}
-	return true, nil
-}
-
-// tpchState is how many rows the servers have.
-type tpchState struct {
-	rows     []int64
-	prepared int64
-}
-
-// State counts what the servers have.
-func (tpchData) State(ctx context.Context, s *target.Store) (State, error) {
-	var queries []string
-	for _, t := range tpch.Tables {
-		queries = append(queries, "SELECT count(*) FROM "+t.Name)
-	}
-	n, err := total(ctx, s, queries...)
-	if err != nil {
-		return nil, err
-	}
-	prepared, err := preparedTransactions(ctx, s)
-	return &tpchState{n, prepared}, err
-}
-
-// Check says whether nothing has changed.
-func (s *tpchState) Check(later State, _ map[string]Tally) (wrong []error) {
-	l, ok := later.(*tpchState)
-	if !ok {
-		return []error{errors.New("not a state of the same data")}
-	}
-	if !slices.Equal(s.rows, l.rows) {
-		wrong = append(wrong, fmt.Errorf("tables that are only read have changed: %d rows before, %d now", s.rows, l.rows))
-	}
-	return append(wrong, stillPrepared(l.prepared)...)
-}
+}()

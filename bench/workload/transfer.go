@@ -27,7 +27,7 @@ func transfer(name string, accountCount int) *Workload {
 	w := &Workload{
 		Name:       name,
 		About:      fmt.Sprintf("a transaction that moves an amount between %d accounts on different shards", accountCount),
-		Data:       accounts{},
+		Data:       accounts,
 		Statements: []*load.Statement{transferBegin, transferUpdate, transferCommit},
 		Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
 			return moves(s, accountsOf(s.Size), accountCount, transferUpdate)
@@ -83,12 +83,11 @@ func beside(name, isolation, snapshot string) *Workload {
 	return &Workload{
 		Name:       name,
 		About:      "transfers between two shards, beside clients who add up all balances at " + isolation + ", with shardgate.snapshot=" + snapshot,
-		Data:       balances{},
+		Data:       balances,
 		Statements: []*load.Statement{transferBegin, balanceUpdate, transferCommit},
 		Session:    []string{"SET shardgate.snapshot = " + snapshot},
 		Script: scripted(func(s Setup) func(*load.Work, *rand.Rand) {
-			_, _, n := balances{}.keys(s.Size)
-			return moves(s, n, 2, balanceUpdate)
+			return moves(s, balancesOf(s.Size), 2, balanceUpdate)
 		}),
 		Clients: 8,
 		Placed:  true,

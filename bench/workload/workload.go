@@ -23,7 +23,7 @@ import (
 type Workload struct {
 	Name  string
 	About string
-	Data  Data
+	Data  *Data
 	// Statements are all that the script runs.
 	Statements []*load.Statement
 	// Session are statements that each connection begins with.
@@ -148,28 +148,6 @@ type Size struct {
 	Scale int
 	// Small cuts down what is large at any scale, to try the benchmark out.
 	Small bool
-}
-
-// Data is a set of tables that workloads share. How a gateway is to distribute them is in
-// tables.yaml.
-type Data interface {
-	Name() string
-	// Load makes the tables anew. What was in them is lost. Tables of the same names that
-	// don't have the columns of the benchmark's are an error and stay.
-	Load(ctx context.Context, s *target.Store, size Size) error
-	// Loaded says whether the tables are there and large enough. Tables that are there and
-	// too small, or that may be somebody else's, are an error.
-	Loaded(ctx context.Context, s *target.Store, size Size) (bool, error)
-	// State reads what the invariants are about. The error matches ErrUnchecked if the
-	// store can't tell.
-	State(ctx context.Context, s *target.Store) (State, error)
-}
-
-// State is what the invariants of some data are about, at one time.
-type State interface {
-	// Check says which invariants don't hold of a later state of the same store, after
-	// transactions of the workloads by name.
-	Check(later State, done map[string]Tally) []error
 }
 
 // Tally is how many transactions of a workload ran in a store.
