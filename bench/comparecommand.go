@@ -167,6 +167,10 @@ func conditions(a, b *report) (list []string) {
 	add("scale", a.Options.Scale, b.Options.Scale)
 	add("shards", a.Options.Shards, b.Options.Shards)
 	add("duration", a.Options.Duration, b.Options.Duration)
+	add("warm-up", a.Options.Warmup, b.Options.Warmup)
+	add("keys", a.Options.Keys, b.Options.Keys)
+	add("share of the hot keys", a.Options.HotShare, b.Options.HotShare)
+	add("transactions in a pipeline", a.Options.Pipeline, b.Options.Pipeline)
 	for _, name := range slices.Sorted(maps.Keys(a.Environment.Settings)) {
 		if other, ok := b.Environment.Settings[name]; ok {
 			add("setting "+name, a.Environment.Settings[name], other)
@@ -175,6 +179,9 @@ func conditions(a, b *report) (list []string) {
 	for _, r := range []*report{a, b} {
 		if r.failed() {
 			list = append(list, "not all invariants held in the run of commit "+r.Environment.Commit+": its figures are worth nothing")
+		}
+		if r.Incomplete != "" {
+			list = append(list, "the run of commit "+r.Environment.Commit+" was broken off: "+r.Incomplete)
 		}
 	}
 	return list

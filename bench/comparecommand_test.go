@@ -54,7 +54,9 @@ func TestCompare(t *testing.T) {
 	fast := fileOf(t, nil, 1000, 1010, 1020, 1030, 1040)
 	slow := fileOf(t, nil, 800, 810, 820, 830, 840)
 	few := fileOf(t, nil, 500, 510, 520)
-	other := fileOf(t, func(r *report) { r.Options.Scale, r.Cells[0].Clients = 20, 4 }, 1000, 1010, 1020, 1030)
+	other := fileOf(t, func(r *report) {
+		r.Options.Scale, r.Options.Keys, r.Incomplete, r.Cells[0].Clients = 20, "zipf", "interrupted", 4
+	}, 1000, 1010, 1020, 1030)
 	for name, c := range map[string]struct {
 		args []string
 		want []string // in what is printed
@@ -68,7 +70,7 @@ func TestCompare(t *testing.T) {
 		"the same":         {[]string{fast, fast, "--fail-above=0%"}, []string{"0 better, 0 worse"}, ""},
 		"too few":          {[]string{few, slow, "--alpha=0.01"}, []string{"too few rounds to tell"}, ""},
 		"too few to pass":  {[]string{few, few, "--fail-above=10%"}, []string{"too few rounds to tell"}, "too few rounds"},
-		"not alike":        {[]string{fast, other}, []string{"NOT ALIKE: scale: 10, and 20", "4 clients: new only", "8 clients: old only"}, "nothing in common"},
+		"not alike":        {[]string{fast, other}, []string{"NOT ALIKE: scale: 10, and 20", "NOT ALIKE: keys: , and zipf", "was broken off: interrupted", "4 clients: new only", "8 clients: old only"}, "nothing in common"},
 		"all":              {[]string{fast, slow, "--all"}, []string{"allocations", "~ (p=1.000)"}, ""},
 		"an odd figure":    {[]string{fast, slow, "--figure=none"}, nil, "no figure"},
 	} {
