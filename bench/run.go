@@ -65,6 +65,8 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 		if err := r.cell(ctx, c); err != nil {
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
+			} else if r.embedded != nil {
+				err = errors.Join(err, r.embedded.Ended())
 			}
 			if !r.report.measured() && !r.report.failed() {
 				return nil, err

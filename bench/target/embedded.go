@@ -2,6 +2,7 @@ package target
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,6 +59,7 @@ type Embedded struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	lines  chan string // what the process says, closed at its end
+	logged *logEnd
 	waited chan struct{}
 	once   sync.Once
 }
@@ -97,10 +99,10 @@ func Start(ctx context.Context, o Options) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{cmd: exec.Command(self, Command, string(arg)), lines: make(chan string, 16), waited: make(chan struct{})}
+	e := &Embedded{cmd: exec.Command(self, Command, string(arg)), lines: make(chan string, 16), waited: make(chan struct{}), logged: &logEnd{}}
 	// Ctrl-C is for us; the process hears of it from us.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	e.cmd.Stderr = o.Log
+	e.cmd.Stderr = io.MultiWriter(o.Log, e.logged)
 	if e.in, err = e.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -140,12 +142,48 @@ func (e *Embedded) answer(ctx context.Context) (string, error) {
 	select {
 	case line, ok := <-e.lines:
 		if !ok {
-			return "", errors.New("the process has ended; what it logged says more")
+			return "", cmp.Or(e.Ended(), errors.New("the process of the gateway has ended"))
 		}
 		return line, nil
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+}
+
+// Ended says that the process has ended by itself, with what it logged last; nil: it lives.
+func (e *Embedded) Ended() error {
+	select {
+	case <-e.waited:
+		return fmt.Errorf("the process of the gateway has ended (%v); it logged last:\n%s", e.cmd.ProcessState, e.logged)
+	case <-time.After(endNoticed):
+		return nil
+	}
+}
+
+// endNoticed is after how long the end of the process is noticed, at most.
+const endNoticed = 200 * time.Millisecond
+
+// logEnd keeps the end of what is written to it.
+type logEnd struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const logEndBytes = 8 << 10
+
+// Write never fails.
+func (l *logEnd) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	l.text = l.text[max(0, len(l.text)-logEndBytes):]
+	return len(b), nil
+}
+
+func (l *logEnd) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
 }
 
 func (e *Embedded) describe(line string) error {
@@ -204,7 +242,7 @@ func (e *Embedded) order(ctx context.Context, command string) error {
 		return errors.New("a line break in a file's name")
 	}
 	if _, err := io.WriteString(e.in, command+"\n"); err != nil {
-		return err
+		return cmp.Or(e.Ended(), err)
 	}
 	line, err := e.answer(ctx)
 	if err == nil && line != "ok" {
@@ -230,6 +268,9 @@ func (e *Embedded) Stop() {
 		case <-time.After(stopTimeout):
 			e.cmd.Process.Kill()
 			<-e.waited
+		}
+		if e.Dir != "" {
+			os.RemoveAll(e.Dir) // if the process was killed; else it has done so
 		}
 	})
 }

@@ -262,3 +262,16 @@ func TestForeign(t *testing.T) {
 		}
 	}
 }
+
+// What a process logged last is kept.
+func TestLogEnd(t *testing.T) {
+	var l logEnd
+	for i := range 5000 {
+		if n, err := fmt.Fprintf(&l, "line %d\n", i); n == 0 || err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := l.String(); len(text) != logEndBytes || !strings.HasSuffix(text, "line 4998\nline 4999\n") {
+		t.Errorf("%d bytes: %.40q", len(text), text)
+	}
+}
