@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,6 +112,10 @@ func versionOf(ctx context.Context, program string) (string, error) {
 	return f[1], nil
 }
 
+// hostOf is how what stands before a server reaches it: by a Unix socket, as the gateway
+// reaches its shards, if there is one.
+func hostOf(s *localpg.Server) string { return cmp.Or(s.SocketDir(), s.Host()) }
+
 // configure writes the files of the configuration.
 func (b *pgbouncer) configure(dir string, server *localpg.Server, clients int, owner *syscall.Credential) error {
 	host, port, err := net.SplitHostPort(b.address)
@@ -134,7 +139,7 @@ pool_mode = transaction
 default_pool_size = %[9]d
 max_client_conn = %[10]d
 ignore_startup_parameters = extra_float_digits
-`, dev.Database, server.Host(), server.Port(), bySession, host, port,
+`, dev.Database, hostOf(server), server.Port(), bySession, host, port,
 		filepath.Join(dir, "users.txt"), filepath.Join(dir, "pgbouncer.log"), max(40, clients), clients+50)
 	if b.prepares() {
 		ini += "max_prepared_statements = 200\n"

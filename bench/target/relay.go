@@ -14,8 +14,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/shardgate/shardgate/bench/measure"
 	"github.com/shardgate/shardgate/gateway/dev"
+	"github.com/shardgate/shardgate/gateway/localpg"
 )
 
 // RelayCommand is the argument with which the program runs itself as a bare relay.
@@ -31,12 +34,13 @@ type relay struct {
 	address string
 }
 
-func startRelay(ctx context.Context, server string) (*relay, error) {
+func startRelay(ctx context.Context, server *localpg.Server) (*relay, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{cmd: exec.Command(self, RelayCommand, server)}
+	network, address := pgconn.NetworkAddress(hostOf(server), uint16(server.Port()))
+	r := &relay{cmd: exec.Command(self, RelayCommand, network+" "+address)}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.cmd.Stderr = os.Stderr
 	if r.in, err = r.cmd.StdinPipe(); err != nil {
@@ -76,9 +80,11 @@ func (r *relay) describe(plain described) described {
 	return d
 }
 
-// runRelay is the relay's process. It ends with its input.
+// runRelay is the relay's process, before the server with a network and an address. It ends
+// with its input.
 func runRelay(server string) error {
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
+	network, address, _ := strings.Cut(server, " ")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -96,7 +102,7 @@ func runRelay(server string) error {
 		if err != nil {
 			return err
 		}
-		upstream, err := net.Dial("tcp", server)
+		upstream, err := net.Dial(network, address)
 		if err != nil {
 			client.Close()
 			continue

@@ -177,7 +177,7 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 	}
 	fmt.Fprintln(os.Stderr, "starting one plain PostgreSQL")
 	f.plain, err = localpg.Start(ctx, localpg.Options{Dir: filepath.Join(f.root, "plain"), Name: Postgres, Superuser: dev.User,
-		Install: install, Unsafe: f.options.Unsafe, Template: template, Settings: settings})
+		SocketDir: dev.SocketDir(f.root), Install: install, Unsafe: f.options.Unsafe, Template: template, Settings: settings})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (f *fleet) start(ctx context.Context) (*description, error) {
 		d.Targets = append(d.Targets, f.bouncer.describe(d.Targets[1]))
 	}
 	if f.options.Relay {
-		if f.relay, err = startRelay(ctx, net.JoinHostPort(f.plain.Host(), strconv.Itoa(f.plain.Port()))); err != nil {
+		if f.relay, err = startRelay(ctx, f.plain); err != nil {
 			return nil, err
 		}
 		d.Targets = append(d.Targets, f.relay.describe(d.Targets[1]))

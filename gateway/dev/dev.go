@@ -100,9 +100,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 // PostgreSQL adds to the folder, on every system (sun_path).
 const maxSocketPath = 80
 
-// socketDir is where the servers listen besides loopback: the gateway reaches them
-// there at less cost. It is "" when the data are in too deep a folder.
-func socketDir(dir string) string {
+// SocketDir is where servers with their data in dir listen besides loopback: the gateway
+// reaches them there at less cost. It is "" when the data are in too deep a folder.
+func SocketDir(dir string) string {
 	abs, err := filepath.Abs(filepath.Join(dir, "sockets"))
 	if err != nil || len(abs) > maxSocketPath {
 		return ""
@@ -189,7 +189,7 @@ func (c *Cluster) startServers(ctx context.Context, o Options) error {
 				settings[k] = v
 			}
 			c.Servers[i], errs[i] = localpg.Start(ctx, localpg.Options{Dir: dir, Name: shardName(i), OSUser: o.OSUser,
-				Superuser: User, SocketDir: socketDir(c.dir), Install: install, Unsafe: o.Unsafe, Template: o.Template, Settings: settings})
+				Superuser: User, SocketDir: SocketDir(c.dir), Install: install, Unsafe: o.Unsafe, Template: o.Template, Settings: settings})
 			if errs[i] == nil {
 				fmt.Fprintf(o.Progress, "  %s is up on port %d\n", shardName(i), c.Servers[i].Port())
 			}
