@@ -81,6 +81,7 @@ type analysis struct {
 	uncertain  bool                    // a pin was left out for want of a parameter's type
 
 	clocks []edit // see replaceClocks
+	casts  []edit // see tabular
 
 	// What has been found out before.
 	texts      map[*pg.Node]exprRange  // see exprText

@@ -197,7 +197,9 @@ func fixtureSchema() *Schema {
 		"today_in": {User: true, Volatility: Stable}, "order_total": {User: true, Volatility: Stable, Tables: true},
 		"audit_trigger": {User: true, Volatility: Volatile, Tables: true}, "plain_trigger": {User: true, Volatility: Volatile},
 	}
-	return NewSchema(1, tables, functions, rules)
+	s := NewSchema(1, tables, functions, rules)
+	s.Carried = map[uint32]Carried{columnTypes["mood"]: carriedTypes["mood"], columnTypes["int4[]"]: carriedTypes["int4[]"]}
+	return s
 }
 
 func fixtureEnv() *Env {

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -29,6 +30,7 @@ type InsertSelect struct {
 	// Query is the plan of Own, or of the client's text from Start to End, whose
 	// literals are the whole text's from FirstLiteral to LastLiteral, exclusive.
 	Own                       string
+	OwnLiterals               []sqltext.Literal
 	Query                     *Statement
 	Start, End                sqltext.Anchor
 	FirstLiteral, LastLiteral int
@@ -313,6 +315,12 @@ func (a *analysis) insertRows(ins *pg.InsertStmt, t *Table, tail insertTail) (No
 		return nil, unsupported("the time of the transaction can't be told from the rest of this INSERT", "Pass the time as a parameter.")
 	}
 	lits := a.literalsIn(r, out)
+	if len(a.casts) > 0 {
+		if why := a.castRows(r, out); why != nil {
+			return nil, why
+		}
+		lits = out.OwnLiterals
+	}
 	if why := a.planQuery(r, lits, out); why != nil {
 		return nil, why
 	}
@@ -366,7 +374,7 @@ func (a *analysis) literalsIn(r byteRange, out *InsertSelect) []sqltext.Literal 
 // QueryText is the text of the query, with its literals.
 func (n *InsertSelect) QueryText(text []byte, lits []sqltext.Literal) ([]byte, []sqltext.Literal) {
 	if n.Own != "" {
-		return []byte(n.Own), nil
+		return []byte(n.Own), n.OwnLiterals
 	}
 	start, end := n.Start.Offset(lits), n.End.Offset(lits)
 	return text[start:end], n.QueryLiterals(lits, start)
@@ -383,9 +391,9 @@ func (n *InsertSelect) QueryLiterals(lits []sqltext.Literal, start int) []sqltex
 	return out
 }
 
-// planQuery plans the query of an INSERT.
+// planQuery plans the query of an INSERT, at a place in the statement's text or out.Own.
 func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSelect) *Refusal {
-	text := a.text[r.start:r.end]
+	text := cmp.Or(out.Own, a.text[r.start:r.end])
 	tree, err := pg.Parse(text)
 	if err != nil {
 		return unsupported("the query in this INSERT can't be read by itself", "Write it in another way.")
@@ -399,6 +407,9 @@ func (a *analysis) planQuery(r byteRange, lits []sqltext.Literal, out *InsertSel
 		if why.Position > 0 {
 			moved := *why
 			moved.Position += a.position(int32(r.start)) - 1
+			if out.Own != "" {
+				moved.Position = 0 // in a text that the client doesn't know
+			}
 			why = &moved
 		}
 		return why

@@ -6,6 +6,8 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/shardgate/shardgate/planner/sqltext"
 )
 
 // INSERT ... VALUES whose rows must be computed before it is known where they belong, or
@@ -33,8 +35,9 @@ func (a *analysis) computedOnce() bool {
 }
 
 // tabular says whether each column of the rows of a VALUES list is stored alike, be the
-// rows those of a query or not.
+// rows those of a query or not. It notes the casts that see to it.
 func (a *analysis) tabular(ins *pg.InsertStmt, t *Table) bool {
+	a.casts = nil
 	rows := ins.SelectStmt.GetSelectStmt().GetValuesLists()
 	a.textSpecific = a.textSpecific || len(rows) > 1 // an integer's type is a matter of its size
 	names := insertColumns(ins, t)
@@ -44,17 +47,72 @@ func (a *analysis) tabular(ins *pg.InsertStmt, t *Table) bool {
 	}
 	for i := range width {
 		var values []*pg.Node
+		defaults := false
 		for _, row := range rows {
-			if items := row.GetList().GetItems(); len(items) != width || items[i].GetSetToDefault() != nil {
+			items := row.GetList().GetItems()
+			if len(items) != width {
 				return false
 			}
-			values = append(values, row.GetList().Items[i])
+			defaults = defaults || items[i].GetSetToDefault() != nil
+			values = append(values, items[i])
 		}
-		if c := t.Column(names[i]); c < 0 || len(values) > 1 && !a.ofOneType(values, familyOfOID(t.Columns[c].Type)) {
+		c := t.Column(names[i])
+		if c < 0 || defaults && slices.Contains(t.keyColumns(), c) || (defaults || len(values) > 1 && !a.ofOneType(values, familyOfOID(t.Columns[c].Type))) && !a.castTo(&t.Columns[c], values) {
 			return false
 		}
 	}
 	return true
+}
+
+// castTo notes casts of values to the type of the column that they are stored in, which say
+// what PostgreSQL does with each when it is stored: an assignment has no other conversions
+// than a cast, and what the type's modifier does comes when the rows are stored. A DEFAULT is
+// NULL where there is none.
+func (a *analysis) castTo(c *Column, values []*pg.Node) bool {
+	typ := scalarTypes[c.Type]
+	known := c.Scalar && typ != ""
+	if !known {
+		// Of an enum, an array or the like; but not of a domain, whose modifier a cast applies.
+		if typ = c.Carried.Type; !c.Carried.Text || a.env.Schema.Carried[c.Type] != c.Carried {
+			return false
+		}
+	}
+	for _, n := range values {
+		if d := n.GetSetToDefault(); d != nil {
+			at := a.tokenAt(d.Location)
+			if at < 0 || c.HasDefault || c.Generated {
+				return false
+			}
+			a.casts = append(a.casts, edit{a.between(at, at+1), own("CAST(NULL AS " + typ + ")")})
+			continue
+		}
+		bare := untyped(n) || n.GetParamRef() != nil && a.paramType(n.GetParamRef()) == 0
+		r, ok := a.exprText(n)
+		switch {
+		case !ok, bare && c.Type == oidInterval: // whose modifier says how a string is read
+			return false
+		case known, bare:
+			a.casts = append(a.casts, edit{byteRange{r.start, r.start}, own("CAST(")}, edit{byteRange{r.end, r.end}, own(" AS " + typ + ")")})
+		}
+	}
+	return true
+}
+
+// castRows is the text of a VALUES list, at a place in the statement's, with its casts.
+func (a *analysis) castRows(r byteRange, out *InsertSelect) *Refusal {
+	q, ok := a.edited(r, a.casts)
+	if !ok || slices.ContainsFunc(q, func(p Piece) bool { return p.Clock }) {
+		return unsupported("the rows of this INSERT can't be divided", "Insert them one by one.")
+	}
+	out.Own = a.sample(q)
+	var sc sqltext.Scanner
+	_, lits, err := sc.Normalize([]byte(out.Own))
+	if err != nil {
+		return unsupported(err.Error(), "Insert the rows one by one.")
+	}
+	out.OwnLiterals = slices.Clone(lits)
+	a.textSpecific = true
+	return nil
 }
 
 // ofOneType says whether it is certain that values have one type before they are stored

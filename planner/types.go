@@ -14,6 +14,15 @@ var typeOIDs = map[string]uint32{
 	"uuid": 2950, "date": 1082, "timestamp": 1114, "timestamptz": 1184, "bytea": 17,
 }
 
+// scalarTypes are the names of PostgreSQL's scalar types as SQL has them, without a modifier.
+var scalarTypes = map[uint32]string{
+	16: "pg_catalog.bool", 17: "pg_catalog.bytea", 20: "pg_catalog.int8", 21: "pg_catalog.int2", 23: "pg_catalog.int4",
+	25: "pg_catalog.text", 114: "pg_catalog.json", 700: "pg_catalog.float4", 701: "pg_catalog.float8",
+	1042: "pg_catalog.bpchar", 1043: "pg_catalog.varchar", 1082: "pg_catalog.date", 1083: "pg_catalog.time",
+	1114: "pg_catalog.timestamp", 1184: "pg_catalog.timestamptz", 1186: "pg_catalog.interval", 1266: "pg_catalog.timetz",
+	1700: "pg_catalog.numeric", 2950: "pg_catalog.uuid", 3802: "pg_catalog.jsonb",
+}
+
 // arrayElements maps array types to the types of their elements.
 var arrayElements = map[uint32]uint32{
 	1005: 21, 1007: 23, 1016: 20, 1009: 25, 1015: 1043, 1014: 1042,
