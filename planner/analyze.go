@@ -27,10 +27,11 @@ type analysis struct {
 
 	// Where the walk is.
 	block    *block
-	changing *changed // the item of WITH
-	shared   bool     // in a subquery without sharded tables, which one PostgreSQL would run once
-	copies   bool     // a reference table is changed: subqueries have to give the same for each copy
-	inserts  bool     // in the RETURNING of an INSERT
+	changing *changed     // the item of WITH
+	shared   bool         // in a subquery without sharded tables, which one PostgreSQL would run once
+	copies   bool         // a reference table is changed: subqueries have to give the same for each copy
+	inserts  bool         // in the RETURNING of an INSERT
+	named    *pg.FuncCall // whose result is cast to text: the name of a type, and not its OID
 
 	// The relations that are used.
 	uses       []use                 // in FROM clauses
@@ -464,8 +465,11 @@ func (a *analysis) walk(m protoreflect.Message, lvl *level, f *facts) {
 		return
 	case *pg.TypeCast:
 		a.castDate(v)
-		if unqualified(v.TypeName.Names) == "text" && a.shown(v.Arg, lvl) {
-			return
+		if unqualified(v.TypeName.Names) == "text" {
+			if a.shown(v.Arg, lvl) {
+				return
+			}
+			a.named = v.Arg.GetFuncCall()
 		}
 		if oidCast(v) {
 			a.oid = "a cast to " + unqualified(v.TypeName.Names)

@@ -17,7 +17,7 @@ func (a *analysis) collates(n *pg.Node) bool {
 	eachMessageBelow(n, func(m protoMessage) {
 		switch v := m.Interface().(type) {
 		case *pg.CollateClause:
-			found = true
+			found = found || !collatesDefault(v)
 		case *pg.ColumnRef:
 			col, ok := a.columns[v]
 			found = found || !ok || col.rte.table.Columns[col.n].Collation != ""
@@ -25,6 +25,9 @@ func (a *analysis) collates(n *pg.Node) bool {
 	})
 	return found
 }
+
+// collatesDefault says whether a COLLATE names the database's collation.
+func collatesDefault(c *pg.CollateClause) bool { return unqualified(c.Collname) == "default" }
 
 // outputCollations are the names of the collations of a query's columns by position, as in
 // Part. ok is false where they are not known. ctes says that it reads items of the
@@ -86,6 +89,10 @@ func (a *analysis) collations(b *block) (names []string, ok bool) {
 			continue
 		}
 		name, ok := a.collation(b, v)
+		if f := v.GetFuncCall(); !ok && f != nil && a.builtin(f) != "" {
+			// It is that of the arguments, if the function gives a type that has any.
+			name, ok = a.commonCollation(b, slices.Concat(f.Args, withinGroup(f)))
+		}
 		if !ok {
 			return nil, false
 		}
@@ -95,39 +102,65 @@ func (a *analysis) collations(b *block) (names []string, ok bool) {
 }
 
 // textFunctions are functions of PostgreSQL's own whose result, where it has a collation,
-// has the one of their arguments.
-var textFunctions = set("lower", "upper", "initcap", "btrim", "ltrim", "rtrim", "replace", "translate", "substr", "substring", "left", "right", "lpad", "rpad", "repeat", "reverse",
-	"min", "max", "string_agg", "lag", "lead", "first_value", "last_value", "nth_value")
+// has the one of their arguments. Those of plainFunctions give what has none.
+var (
+	textFunctions = set("lower", "upper", "initcap", "btrim", "ltrim", "rtrim", "replace", "translate", "substr", "substring", "left", "right", "lpad", "rpad", "repeat", "reverse",
+		"concat", "concat_ws", "format", "array_to_string", "split_part", "to_char", "md5",
+		"min", "max", "string_agg", "lag", "lead", "first_value", "last_value", "nth_value", "mode", "percentile_disc")
+	plainFunctions = set("length", "char_length", "character_length", "octet_length", "bit_length", "ascii", "strpos", "position", "hashtext", "count", "num_nulls", "num_nonnulls",
+		"array_length", "array_position", "cardinality", "sum", "avg", "row_number", "rank", "dense_rank")
+)
 
 // collation is the collation that an expression in a query has if its type is one that has
 // any.
 func (a *analysis) collation(b *block, v *pg.Node) (name string, ok bool) {
-	switch {
-	case !a.collates(v):
+	if !a.collates(v) {
 		return "", true
-	case v.GetColumnRef() != nil:
+	}
+	switch x := v.Node.(type) {
+	case *pg.Node_ColumnRef:
 		return a.columnCollation(b, v)
-	case v.GetCollateClause() != nil:
+	case *pg.Node_CollateClause:
+		if collatesDefault(x.CollateClause) {
+			return "", true
+		}
 		var names []string
-		for _, n := range v.GetCollateClause().Collname {
+		for _, n := range x.CollateClause.Collname {
 			names = append(names, QuoteIdent(str(n)))
 		}
 		return strings.Join(names, "."), true
-	case v.GetFuncCall() != nil:
-		f := v.GetFuncCall()
-		if fn := unqualified(f.Funcname); textFunctions[fn] && !a.env.Schema.functions[fn].User || !slices.ContainsFunc(f.Args, a.collates) {
-			return a.commonCollation(b, f.Args)
+	case *pg.Node_FuncCall:
+		f := x.FuncCall
+		switch fn := a.builtin(f); {
+		case plainFunctions[fn]:
+			return "", true
+		case textFunctions[fn], !slices.ContainsFunc(slices.Concat(f.Args, withinGroup(f)), a.collates):
+			return a.commonCollation(b, slices.Concat(f.Args, withinGroup(f)))
 		}
-	case v.GetAExpr() != nil:
-		e := v.GetAExpr()
-		if e.Kind == pg.A_Expr_Kind_AEXPR_OP && len(e.Name) == 1 && str(e.Name[0]) == "||" && len(a.env.Schema.Operators["||"]) == 0 {
-			return a.commonCollation(b, []*pg.Node{e.Lexpr, e.Rexpr})
+	case *pg.Node_AExpr:
+		return a.operatorCollation(b, x.AExpr)
+	case *pg.Node_BoolExpr, *pg.Node_NullTest, *pg.Node_BooleanTest, *pg.Node_GroupingFunc:
+		return "", true
+	case *pg.Node_TypeCast:
+		if t := x.TypeCast.TypeName; numberType(t) != 0 || slices.Contains(dateTypes, typeOID(t)) {
+			return "", true
 		}
-	case v.GetCoalesceExpr() != nil:
-		return a.commonCollation(b, v.GetCoalesceExpr().Args)
-	case v.GetCaseExpr() != nil:
-		results := []*pg.Node{v.GetCaseExpr().Defresult}
-		for _, n := range v.GetCaseExpr().Args {
+		return a.collation(b, x.TypeCast.Arg)
+	case *pg.Node_SubLink:
+		if t := x.SubLink.SubLinkType; t != pg.SubLinkType_EXPR_SUBLINK && t != pg.SubLinkType_ARRAY_SUBLINK {
+			return "", true
+		}
+		names, ok := a.collations(a.blocks[x.SubLink.Subselect.GetSelectStmt()])
+		return slices.Concat(names, []string{""})[0], ok
+	case *pg.Node_CoalesceExpr:
+		return a.commonCollation(b, x.CoalesceExpr.Args)
+	case *pg.Node_MinMaxExpr:
+		return a.commonCollation(b, x.MinMaxExpr.Args)
+	case *pg.Node_AArrayExpr:
+		return a.commonCollation(b, x.AArrayExpr.Elements)
+	case *pg.Node_CaseExpr:
+		results := []*pg.Node{x.CaseExpr.Defresult}
+		for _, n := range x.CaseExpr.Args {
 			results = append(results, n.GetCaseWhen().Result)
 		}
 		return a.commonCollation(b, results)
@@ -135,31 +168,59 @@ func (a *analysis) collation(b *block, v *pg.Node) (name string, ok bool) {
 	return "", false
 }
 
+// withinGroup are what an ordered-set aggregate sorts by, whose collation its result has.
+func withinGroup(f *pg.FuncCall) (exprs []*pg.Node) {
+	if f.AggWithinGroup {
+		for _, n := range f.AggOrder {
+			exprs = append(exprs, n.GetSortBy().GetNode())
+		}
+	}
+	return exprs
+}
+
+// plainOperators are operators of PostgreSQL's own whose result has no collation.
+var plainOperators = set("=", "<>", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "^", "&", "|", "#", "@>", "<@", "?", "&&", "~", "!~", "~*", "!~*")
+
+// operatorCollation is the collation of what an operator gives.
+func (a *analysis) operatorCollation(b *block, e *pg.A_Expr) (name string, ok bool) {
+	op := str(e.Name[len(e.Name)-1])
+	switch {
+	case len(e.Name) != 1 || len(a.env.Schema.Operators[op]) > 0:
+		return "", false
+	case e.Kind == pg.A_Expr_Kind_AEXPR_NULLIF, e.Kind == pg.A_Expr_Kind_AEXPR_OP && op == "||":
+		return a.commonCollation(b, []*pg.Node{e.Lexpr, e.Rexpr})
+	}
+	return "", e.Kind != pg.A_Expr_Kind_AEXPR_OP || plainOperators[op]
+}
+
 // commonCollation is the collation that comes of several expressions: one other than the
-// database's counts for more than that. Two such are not decided here, nor is COLLATE in
-// one of them, which counts for more than a column's.
+// database's counts for more than that. Two such are not decided here, nor is one beside
+// COLLATE, which counts for more than a column's.
 func (a *analysis) commonCollation(b *block, exprs []*pg.Node) (name string, ok bool) {
+	explicit := false
 	for _, v := range exprs {
 		if v == nil {
 			continue
 		}
-		explicit := false
 		eachMessageBelow(v, func(m protoMessage) {
 			_, is := m.Interface().(*pg.CollateClause)
 			explicit = explicit || is
 		})
 		of, ok := a.collation(b, v)
-		if !ok || explicit || of != "" && name != "" && of != name {
+		if !ok || of != "" && name != "" && of != name {
 			return "", false
 		}
 		name = cmp.Or(name, of)
 	}
-	return name, true
+	return name, name == "" || !explicit
 }
 
 // columnCollation is the collation of a column that a query refers to.
 func (a *analysis) columnCollation(b *block, v *pg.Node) (name string, ok bool) {
 	ref := v.GetColumnRef()
+	if len(ref.Fields) == 2 && a.plainFunction(b, str(ref.Fields[0])) {
+		return "", true
+	}
 	c, known := a.entryColumn(v, b.lvl)
 	if !known && len(b.lvl.rtes) == 1 { // of a subquery whose columns are not known by name otherwise
 		c.rte = b.lvl.rtes[0]
@@ -178,6 +239,31 @@ func (a *analysis) columnCollation(b *block, v *pg.Node) (name string, ok bool) 
 		return "", false
 	}
 	return names[c.n], true
+}
+
+// plainFunction says whether a name is the one of functions of PostgreSQL's own in a query's
+// FROM, of arguments that have no other collation than the database's.
+func (a *analysis) plainFunction(b *block, name string) bool {
+	items := slices.Clone(b.sel.FromClause)
+	for i := 0; i < len(items); i++ {
+		if j := items[i].GetJoinExpr(); j != nil {
+			items = append(items, j.Larg, j.Rarg)
+		}
+		f := items[i].GetRangeFunction()
+		if f == nil || f.Alias.GetAliasname() != name {
+			continue
+		}
+		plain := len(f.Coldeflist) == 0 && !slices.ContainsFunc(f.Functions, a.collates)
+		for _, n := range f.Functions {
+			eachMessageBelow(n, func(m protoMessage) {
+				if c, ok := m.Interface().(*pg.FuncCall); ok {
+					plain = plain && a.builtin(c) != ""
+				}
+			})
+		}
+		return plain
+	}
+	return false
 }
 
 // entryCollations are the collations of the columns of an entry of a query's FROM.

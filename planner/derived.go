@@ -74,8 +74,13 @@ func (e *rte) see(out outputs, renamed []*pg.Node) {
 // where a row that has another value there can be left out without a change of the
 // others. ok is false where they are not known.
 func (a *analysis) outputs(sel *pg.SelectStmt, lvl *level) (names []string, cols []column, ok bool) {
-	if sel.Larg != nil {
-		return nil, nil, false
+	if sel.Larg != nil { // which gives the names
+		left := a.blocks[sel.Larg]
+		if left == nil {
+			return nil, nil, false
+		}
+		names, _, ok = a.outputs(sel.Larg, left.lvl)
+		return names, make([]column, len(names)), ok
 	}
 	if len(sel.ValuesLists) > 0 {
 		row := sel.ValuesLists[0].GetList().GetItems()

@@ -71,7 +71,9 @@ func (a *analysis) function(f *pg.FuncCall) {
 			a.hold, a.sessionLock = true, true
 		}
 	case oidFunctions[name]:
-		a.oid = name + "()"
+		if f != a.named || name != "pg_typeof" {
+			a.oid = name + "()"
+		}
 		a.rowType = a.rowType || name == "pg_typeof" && a.hasRow(f)
 	case name == "set_config":
 		refuse(&Refusal{Code: "0A000", Message: "set_config() is only supported as the whole of a statement: SELECT set_config('name', 'value', false)",
