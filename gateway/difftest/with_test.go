@@ -10,7 +10,7 @@ import (
 )
 
 // mostWithRefused is as mostChangesRefused, of WITH: several items may change one table.
-const mostWithRefused = 0.7
+const mostWithRefused = 0.4
 
 // TestWith compares what random statements with items of WITH that change rows answer and
 // leave behind.
