@@ -268,7 +268,10 @@ func (r *Register) abort(d Participant, others []Participant, gids []string, pre
 		switch {
 		case p.Conn.Broken:
 		case prepared[i]:
-			p.Conn.QueryTimeout("ROLLBACK PREPARED "+planner.QuoteLiteral(gids[i]), adminTimeout)
+			end := "ROLLBACK PREPARED " + planner.QuoteLiteral(gids[i])
+			if _, err := p.Conn.QueryTimeout(end, adminTimeout); isCode(err, wire.InsufficientPrivilege) {
+				asOwner(p.Conn, end, gids[i])
+			}
 		default:
 			rollback([]Participant{p})
 		}
@@ -310,7 +313,11 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 	}
 	out := Outcome{}
 	for i, p := range others {
-		if _, err := answer(p.Conn); err == nil || isCode(err, wire.UndefinedObject) {
+		_, err := answer(p.Conn)
+		if isCode(err, wire.InsufficientPrivilege) {
+			err = asOwner(p.Conn, verb+planner.QuoteLiteral(gids[i]), gids[i])
+		}
+		if err == nil || isCode(err, wire.UndefinedObject) {
 			continue
 		}
 		if committed {
@@ -338,6 +345,26 @@ func (r *Register) decide(d Participant, others []Participant, gids []string, tx
 		r.done.add(d.Conn.Shard.Index, txid)
 	}
 	return out
+}
+
+// asOwner ends a prepared transaction as the role that prepared it, where that is not the
+// connection's any more: SET LOCAL ROLE holds until PREPARE TRANSACTION, and PostgreSQL wants the
+// same role then, whatever other roles that is a member of.
+func asOwner(c *pool.Conn, sql, gid string) error {
+	res, err := c.QueryTimeout("SELECT pg_catalog.current_setting('role'), pg_catalog.set_config('role', owner::pg_catalog.text, false) FROM pg_catalog.pg_prepared_xacts WHERE gid = "+
+		planner.QuoteLiteral(gid), adminTimeout)
+	if err != nil || len(res.Rows) == 0 {
+		return err
+	}
+	_, err = c.QueryTimeout(sql, adminTimeout)
+	back := "SET ROLE NONE"
+	if role := res.Value(0); role != "none" {
+		back = "SET ROLE " + planner.QuoteIdent(role)
+	}
+	if _, failed := c.QueryTimeout(back, adminTimeout); failed != nil {
+		c.Broken = true
+	}
+	return err
 }
 
 // shardNames are the names of the participants' shards, joined by commas.

@@ -25,6 +25,7 @@ var nameless = map[string]string{
 	"clearDone": "after ClearDecisions",
 	"run":       "after MarkFinished or ClearOld",
 	"clearOld":  "after ClearOld",
+	"asOwner":   "between FinishSent and Finished, or after Abort",
 }
 
 // TestStepsHaveNames fails on a message of a commit or a recovery that has no point: those that

@@ -386,6 +386,51 @@ func TestOrdinaryRole(t *testing.T) {
 	}
 }
 
+// SET LOCAL ROLE holds until a transaction is prepared, and is over when that is to be finished.
+func TestLocalRole(t *testing.T) {
+	f := newFixture(t, 3)
+	roles := []string{"txn_login", "txn_set", "txn_local"}
+	for i := range f.conns {
+		f.exec(i, "CREATE ROLE txn_login LOGIN; CREATE ROLE txn_set; CREATE ROLE txn_local; GRANT txn_set, txn_local TO txn_login")
+		defer func() { f.exec(i, "DROP ROLE "+strings.Join(roles, ", ")) }()
+	}
+	id := 0
+	for _, set := range []string{"SET ROLE NONE", "SET ROLE txn_set"} {
+		for _, fails := range []bool{false, true} {
+			id++
+			var parts []Participant
+			for i := range 3 {
+				c := f.begin(i, id, roles[0])
+				for _, sql := range []string{set, "SET LOCAL ROLE txn_local"} {
+					if _, err := c.Query(sql); err != nil {
+						t.Fatal(err)
+					}
+				}
+				parts = append(parts, Participant{Conn: c, Wrote: true})
+			}
+			if fails {
+				parts[1].Conn.Query("SELECT 1/0")
+			}
+			out := f.register.Commit(NewID, parts)
+			if (out.Err != nil) != fails || len(out.Unfinished) > 0 {
+				t.Errorf("%+v", out)
+			}
+			want := 3
+			if fails {
+				want = 0
+			}
+			f.expect(id, want)
+			for i, p := range parts {
+				res, err := p.Conn.Query("SHOW role")
+				if want := strings.ToLower(strings.TrimPrefix(set, "SET ROLE ")); err != nil || !fails && res.Value(0) != want {
+					t.Errorf("shard %d: %v, %v", i, res, err)
+				}
+				p.Conn.Close()
+			}
+		}
+	}
+}
+
 // A server that is another shard, or another cluster's, is not taken.
 func TestIdentity(t *testing.T) {
 	f := newFixture(t, 2)
