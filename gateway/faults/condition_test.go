@@ -259,3 +259,27 @@ func (c *cluster) noWayIn(taps *taps, url string) {
 	}
 	c.outcomeLater()
 }
+
+// A client may ask for a COMMIT that is lost in a crash, and gets it as a whole: what one shard
+// has forgotten, the others would have kept.
+func TestAsynchronousCommit(t *testing.T) {
+	c := newCluster(t, 2)
+	url, _ := c.gateway(lively)
+	c.open(url)
+	s := scenario{moves: []int{1, 0}}
+	for range 3 {
+		conn := c.connect(url)
+		c.must(conn, "SET synchronous_commit = off")
+		told := s.run(c, conn)
+		c.shutDown(0, link.Message{})
+		c.heal(0, false)
+		if err := c.settles(); err != nil {
+			t.Error(err)
+		}
+		c.outcome(s, told)
+		conn.Close(context.Background())
+		if err := c.intact(url, 1); err != nil {
+			t.Error(err)
+		}
+	}
+}

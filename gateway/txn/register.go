@@ -35,6 +35,9 @@ import (
 //
 // lock_timeout is for the client's statements: what a COMMIT waits for on PostgreSQL, it is not
 // for.
+//
+// A decision is on disk before anybody acts by it, whatever the client's synchronous_commit: the
+// other shards write to disk what they carry out.
 const installSQL = `
 BEGIN;
 SELECT pg_catalog.pg_advisory_xact_lock(7236154918203651);
@@ -100,6 +103,9 @@ BEGIN
 	PERFORM shardgate.prove('decide ' || pg_backend_pid() || ' ' || txid || ' ' || backend || ' ' || unfinished, proof);
 	INSERT INTO shardgate.decisions (txid, committed, backend, unfinished)
 		VALUES (decide_commit.txid, true, decide_commit.backend, decide_commit.unfinished);
+	IF current_setting('synchronous_commit') = 'off' THEN
+		PERFORM set_config('synchronous_commit', 'local', true);
+	END IF;
 END $$;
 CREATE OR REPLACE FUNCTION shardgate.share_fence(wait_ms int) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
