@@ -80,8 +80,8 @@ func TestHistoriesOfPostgres(t *testing.T) {
 	}
 }
 
-// byOrder are the anomalies of transactions that each stay on one shard: they have no order
-// over all shards (see Limits in the README).
+// byOrder are the anomalies of transactions and reads that each stay on one shard: they have no
+// order over all shards (see Limits in the README).
 var byOrder = []history.Kind{history.Fork, history.GSingleSession, history.GNonadjacentSession}
 
 // noAnomalies fails on anomalies that this doesn't explain: a commit was lost, halved, doubled
