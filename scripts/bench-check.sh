@@ -66,4 +66,4 @@ while [ "$i" -lt "$count" ]; do
 	fi
 done
 cd "$root"
-"$go" run ./bench hot-paths "$work/base.txt" "$work/head.txt" --alpha 0.01 --fail-above "$limit"
+"$go" run ./bench hot-paths "$work/base.txt" "$work/head.txt" --alpha 0.001 --fail-above "$limit"

@@ -47,7 +47,7 @@ type client struct {
 	rnd     *rand.Rand
 	latency *measure.Latency
 	rows    int64            // of streamed answers
-	first   *measure.Latency // until the first of them
+	first   *measure.Latency // until the first of them; nil: there was none yet
 	errors  Errors
 	unknown int64
 	ended   time.Time
@@ -77,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Clients, error) {
 }
 
 func newClient(s Script, seed uint64, number int) *client {
-	return &client{script: s, rnd: rand.New(rand.NewPCG(seed, uint64(number))), latency: measure.NewLatency(), first: measure.NewLatency()}
+	return &client{script: s, rnd: rand.New(rand.NewPCG(seed, uint64(number))), latency: measure.NewLatency()}
 }
 
 func (cs *Clients) dial(ctx context.Context, c *client) error {
@@ -148,7 +148,9 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 	until := begin.Add(d)
 	for _, c := range cs.list {
 		c.latency.Reset()
-		c.first.Reset()
+		if c.first != nil {
+			c.first.Reset()
+		}
 		c.rows = 0
 		c.errors, c.unknown = Errors{}, 0
 		c.done.Store(0)
@@ -170,7 +172,10 @@ func (cs *Clients) Run(ctx context.Context, d time.Duration) (*Result, error) {
 		r.Unknown += c.unknown
 		r.Errors.Merge(c.errors)
 		r.Rows += c.rows
-		errs = append(errs, r.Latency.Merge(c.latency), r.FirstRow.Merge(c.first))
+		errs = append(errs, r.Latency.Merge(c.latency))
+		if c.first != nil {
+			errs = append(errs, r.FirstRow.Merge(c.first))
+		}
 	}
 	if open != nil {
 		open.account(r, begin.Add(r.Elapsed))
@@ -232,6 +237,9 @@ func (cs *Clients) work(ctx context.Context, c *client, until time.Time, open *s
 			if r := &c.conn.rows; r.count > 0 {
 				c.rows += r.count
 				if r.first > 0 {
+					if c.first == nil {
+						c.first = measure.NewLatency()
+					}
 					c.first.Record(r.first)
 				}
 			}

@@ -20,7 +20,7 @@ type Latency struct {
 	h *hdrhistogram.Histogram
 }
 
-// NewLatency returns an empty histogram, of about 250 KiB.
+// NewLatency returns an empty histogram, of about 180 KiB.
 func NewLatency() *Latency {
 	return &Latency{hdrhistogram.New(int64(shortest), int64(longest), 3)}
 }
