@@ -59,10 +59,8 @@ const (
 	connectTimeout = 5 * time.Minute
 )
 
-// connectingCell measures a cell whose clients connect and do little else.
-func (r *runner) connectingCell(ctx context.Context, c cell) error {
-	result := r.report.add(c)
-	defer result.summarize() // also what was measured before an error
+// connecting measures a cell whose clients connect and do little else.
+func (r *runner) connecting(ctx context.Context, c cell, result *cellReport) error {
 	for _, t := range r.contending(c) {
 		if r.embedded != nil && t.Name == target.Shardgate && c.workload.Connecting == workload.Storm {
 			log := io.Discard

@@ -81,7 +81,10 @@ func main() {
 	k := kong.Parse(&c, kong.ShortUsageOnError(), vars,
 		kong.Description("Measures Shardgate, and checks what its clients see while things break."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends this process at once, and with it what it has started
+	context.AfterFunc(ctx, func() {
+		stop() // the next signal ends this process, and with it what it has started
+		fmt.Fprintln(os.Stderr, "interrupted: waiting for the last answers; once more ends at once")
+	})
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.BindTo(os.Stdout, (*io.Writer)(nil))
 	if err := k.Run(newProgress(os.Stderr)); err != nil {

@@ -169,16 +169,34 @@ type contender struct {
 	idle    *int64   // the gateway's resident memory before any client came; nil: not watched
 }
 
-// cell measures all targets in turn and then checks the data.
+// cell measures a cell and then checks the data.
 func (r *runner) cell(ctx context.Context, c cell) error {
-	if c.workload.Connecting != 0 {
-		return r.connectingCell(ctx, c)
-	}
 	before, err := r.states(ctx, c)
 	if err != nil {
 		return err
 	}
+	clear(r.tallies)
 	result := r.report.add(c)
+	measured := r.measured(ctx, c, result)
+	result.summarize()
+	checking, stop := ctx, func() {}
+	if ctx.Err() != nil {
+		// The data are checked also after a run that was broken off, unless that takes long.
+		checking, stop = context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	}
+	defer stop()
+	err = r.check(checking, c, before)
+	if measured == nil && err == nil && c.workload.Verify != nil {
+		err = r.verify(ctx, c)
+	}
+	return errors.Join(measured, err)
+}
+
+// measured measures all targets of a cell in turn.
+func (r *runner) measured(ctx context.Context, c cell, result *cellReport) error {
+	if c.workload.Connecting != 0 {
+		return r.connecting(ctx, c, result)
+	}
 	var contenders []*contender
 	defer func() {
 		for _, t := range contenders {
@@ -186,7 +204,6 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			t.readers.close()
 		}
 	}()
-	clear(r.tallies)
 	for _, t := range r.contending(c) {
 		f := result.add(t)
 		if c.protocol.NeedsPrepare() {
@@ -211,22 +228,14 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
 	}
+	var err error
 	if result.FsyncMicros, err = r.fsyncTime(c); err != nil {
 		return err
 	}
-	measured := r.rounds(ctx, c, contenders)
-	if measured == nil {
-		measured = r.profile(ctx, c, contenders)
+	if err := r.rounds(ctx, c, contenders); err != nil {
+		return err
 	}
-	result.summarize()
-	// The data are checked also after a run that was broken off.
-	checkCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer stop()
-	err = r.check(checkCtx, c, before)
-	if measured == nil && err == nil && c.workload.Verify != nil {
-		r.verify(checkCtx, c, contenders)
-	}
-	return errors.Join(measured, err)
+	return r.profile(ctx, c, contenders)
 }
 
 func (r *runner) clientOptions(ctx context.Context, c cell, t *target.Target) (load.Options, error) {
@@ -487,14 +496,19 @@ func (r *runner) check(ctx context.Context, c cell, before map[*target.Store]*wo
 }
 
 // verify compares each target's answer with what its servers hold.
-func (r *runner) verify(ctx context.Context, c cell, contenders []*contender) {
-	for _, t := range contenders {
+func (r *runner) verify(ctx context.Context, c cell) error {
+	for _, t := range r.contending(c) {
 		if t.Name == target.Direct {
 			continue // what it reads are parts of an answer
 		}
-		if err := c.workload.Verify(ctx, t.Target, r.size()); err != nil {
+		err := c.workload.Verify(ctx, t, r.size())
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			r.report.violation(c, t.Name, err)
 			r.progress.event("%s: %s: INVARIANT FAILED: %v", c, t.Name, err)
 		}
 	}
+	return nil
 }
