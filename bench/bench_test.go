@@ -311,6 +311,7 @@ func TestPlan(t *testing.T) {
 		"--hot-share":    {"--hot-share=1.5"},
 		"no distribut":   {"--keys=odd"},
 		"--readers":      {"--readers=0"},
+		"hot-shard":      {"--no-embedded", "--target=a=b", "--keys=hot-shard"},
 		"no bound":       {"--bounds", "--clients=3", "--workload=read-write"},
 	} {
 		if _, err := newPlan(parse(t, args...)); err == nil || !strings.Contains(err.Error(), want) {

@@ -228,6 +228,11 @@ func newPlan(o *options) (*plan, error) {
 	if p.keys, err = workload.ParseKeys(o.Keys); err != nil {
 		return nil, err
 	}
+	for _, t := range p.foreign {
+		if p.keys == workload.HotShard && len(t.Store.Servers) == 0 {
+			return nil, fmt.Errorf("--keys hot-shard: which keys %s has on one shard is known by its servers only: name them with --server", t.Name)
+		}
+	}
 	workloads, err := workload.ByName(o.Workload)
 	if err != nil {
 		return nil, err

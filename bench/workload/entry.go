@@ -11,6 +11,7 @@ import (
 var entry = &Data{
 	Name:   "order entry",
 	tables: func(s Size) []table { return entrySizeOf(s).tables() },
+	keyed:  "entry_warehouse", key: "id", keys: func(s Size) int64 { return entrySizeOf(s).warehouses },
 	sums: func() []string {
 		list := []string{"SELECT coalesce(sum(paid), 0) FROM entry_customer", "SELECT coalesce(sum(amount), 0) FROM entry_history"}
 		for _, c := range entryConditions {

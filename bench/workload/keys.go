@@ -50,7 +50,7 @@ func (s Setup) drawer(n int64) *drawer {
 	case Hot:
 		d.hot = []int64{scattered(0, n)}
 	case HotShard:
-		d.hot = s.Placement.keysOf(0, n)
+		d.hot = s.Placement.keysOf(s.Placement.of(1), n) // a shard that has keys, however few there are
 	}
 	return d
 }

@@ -48,7 +48,7 @@ func TestKeys(t *testing.T) {
 	about("not hot", counts[2], times*0.3/n)
 	p := &Placement{servers: 2, shards: make([]uint8, n)}
 	for i := range p.shards {
-		p.shards[i] = uint8(min(1, i/100)) // keys 1 to 100 on the first
+		p.shards[i] = uint8(1 - min(1, i/100)) // keys 1 to 100 on the second
 	}
 	counts = draws(t, Setup{Keys: HotShard, HotShare: 0.7, Placement: p}, n, times)
 	about("on the hot shard", counts[50], times*(0.7/100+0.3/n))

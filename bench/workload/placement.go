@@ -41,6 +41,9 @@ func (p *Placement) within(n int64) int64 {
 
 // keysOf are the keys of a shard, up to n; nil if none is known.
 func (p *Placement) keysOf(shard int, n int64) (list []int64) {
+	if p == nil {
+		return nil
+	}
 	for key := int64(1); key <= p.within(n); key++ {
 		if p.of(key) == shard {
 			list = append(list, key)
