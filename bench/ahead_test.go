@@ -2,12 +2,14 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/shardgate/shardgate/gateway/localpg/pgtest"
@@ -22,14 +24,12 @@ func TestAhead(t *testing.T) {
 	}
 	const nobody = "postgres://127.0.0.1:1/none?sslmode=disable"
 	for want, args := range map[string][]string{
-		"not a directory":                 {"--report=" + file},
-		"is a directory":                  {"--json=" + t.TempDir()},
-		"there: failed to connect":        {"--server=there=" + nobody},
-		"other: failed to connect":        {"--target=other=" + nobody},
-		"there: CPU time of process":      {"--pid=there=99999999"},
-		"there: its metrics: Get":         {"--metrics=there=http://127.0.0.1:1/metrics"},
-		"2000400 open files":              {"--clients=2000000"},
-		"raise the limit (ulimit -n 1000": {"--workload=idle-clients", "--clients=10000000"},
+		"not a directory":            {"--report=" + file},
+		"is a directory":             {"--json=" + t.TempDir()},
+		"there: failed to connect":   {"--server=there=" + nobody},
+		"other: failed to connect":   {"--target=other=" + nobody},
+		"there: CPU time of process": {"--pid=there=99999999"},
+		"there: its metrics: Get":    {"--metrics=there=http://127.0.0.1:1/metrics"},
 	} {
 		r, err := run(t.Context(), foreign(t, url, args...), &progress{to: t.Output()})
 		if r != nil || err == nil || !strings.Contains(err.Error(), want) {
@@ -39,6 +39,37 @@ func TestAhead(t *testing.T) {
 	var tables int
 	if err := pgtest.Conn(t, url).QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil || tables > 0 {
 		t.Errorf("%d tables, %v", tables, err)
+	}
+}
+
+// Clients need open files: here for each target, and in the gateway for each shard.
+func TestOpenFiles(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"--workload=select-by-key", "--clients=100", "--with-pgbouncer"}, 500 + ownFiles},
+		{[]string{"--workload=aggregate", "--clients=100", "--with-relay"}, 700 + ownFiles},
+		{[]string{"--workload=transfer-readers", "--clients=60", "--readers=40", "--no-embedded", "--target=a=b", "--target=c=d"}, 200 + ownFiles},
+		{[]string{"--workload=idle-clients", "--clients=5000"}, 5000 + ownFiles},
+	} {
+		p, err := newPlan(parse(t, c.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.filesOf(p.cells[0]); got != c.want {
+			t.Errorf("%v: %d files", c.args, got)
+		}
+		if err := checkFiles(p.cells[0], 10); err != nil {
+			t.Error(err)
+		}
+		var limit syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(limit.Cur) > math.MaxInt32 {
+			continue // as good as none
+		}
+		if err := checkFiles(p.cells[0], math.MaxInt32+1); err == nil || !strings.Contains(err.Error(), "ulimit -n 2147483648") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 
