@@ -49,9 +49,10 @@ var boundFigures = map[workload.Figure]boundFigure{
 type bound struct {
 	Of       string         `json:"of"`              // which figure
 	Limit    float64        `json:"limit"`           // in the figure's unit; where another target sets it, the median of the rounds
-	Value    measure.Spread `json:"value"`           // of the figure
+	Value    float64        `json:"value"`           // the median of the figure
+	Range    measure.Spread `json:"range"`           // and its range
 	Beside   string         `json:"beside,omitzero"` // the target whose figure in the same round sets the limit; "": none
-	Times    measure.Spread `json:"times,omitzero"`  // its figure, round by round
+	Times    measure.Spread `json:"times,omitzero"`  // how many times the figure of that target it is, round by round
 	Within   bool           `json:"within"`          // the limit
 	Promised string         `json:"promised"`        // in words, as Measured
 	Measured string         `json:"measured"`
@@ -117,12 +118,12 @@ func (c *cellReport) compared(b workload.Bound, mine *figures) (now bound, measu
 	if len(values) == 0 {
 		return bound{}, false
 	}
-	excess := measure.SpreadOf(above).Median
-	now = bound{Of: figure.name, Limit: measure.SpreadOf(limits).Median, Value: measure.SpreadOf(values), Within: excess <= 0, Promised: "at most "}
+	excess, spread := measure.SpreadOf(above).Median, measure.SpreadOf(values)
+	now = bound{Of: figure.name, Limit: measure.SpreadOf(limits).Median, Value: spread.Median, Range: spread, Within: excess <= 0, Promised: "at most "}
 	if b.Least {
 		now.Within, now.Promised = excess >= 0, "at least "
 	}
-	now.Measured = figure.format(now.Value.Median) + figure.unit + " " + bracket(now.Value, figure.format)
+	now.Measured = figure.format(spread.Median) + figure.unit + " " + bracket(spread, figure.format)
 	if b.Of == "" {
 		now.Promised += figure.format(now.Limit) + figure.unit
 		return now, true
