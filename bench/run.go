@@ -46,7 +46,7 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 		return nil, err
 	}
 	if err := r.startTargets(ctx); err != nil {
-		return nil, err
+		return nil, orInterrupted(ctx, err)
 	}
 	if r.embedded != nil {
 		defer r.embedded.Stop()
@@ -56,16 +56,14 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 		r.report.Environment.ask(ctx, t)
 	}
 	if err := r.loadData(ctx); err != nil {
-		return nil, err
+		return nil, orInterrupted(ctx, err)
 	}
 	for _, c := range r.cells {
 		r.runs += len(r.contending(c)) * o.Rounds
 	}
 	for _, c := range r.cells {
 		if err := r.cell(ctx, c); err != nil {
-			if ctx.Err() != nil {
-				err = errors.New("interrupted")
-			} else if r.embedded != nil {
+			if err = orInterrupted(ctx, err); r.embedded != nil && ctx.Err() == nil {
 				err = errors.Join(err, r.embedded.Ended())
 			}
 			if !r.report.measured() && !r.report.failed() {
@@ -76,6 +74,14 @@ func run(ctx context.Context, o *options, p *progress) (*report, error) {
 		}
 	}
 	return r.report, nil
+}
+
+// orInterrupted is the error of what was interrupted, or else err.
+func orInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
 }
 
 func (r *runner) startTargets(ctx context.Context) error {

@@ -2,7 +2,9 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/shardgate/shardgate/bench/target"
 )
@@ -28,25 +30,27 @@ type Data struct {
 }
 
 // Load makes the tables anew through the store's URL. What was in them is lost. Tables of
-// the same names that don't have the columns of the benchmark's are an error and stay.
+// the same names that don't have the columns of the benchmark's are an error and stay. No
+// part of the tables is left after an error, or when ctx ends.
 func (d *Data) Load(ctx context.Context, s *target.Store, size Size) error {
 	tables := d.tables(size)
-	db, err := connect(ctx, s.URL)
-	if err != nil {
+	if err := dropTables(ctx, s.URL, tables); err != nil {
 		return err
 	}
-	defer db.close()
-	if err := dropTables(ctx, db, tables); err != nil {
-		return err
+	fill := d.fill
+	if fill == nil {
+		fill = func(ctx context.Context, url string, size Size) error { return fillTables(ctx, url, size, tables) }
 	}
-	if d.fill != nil {
-		return d.fill(ctx, s.URL, size)
-	}
-	if err := fillTables(ctx, db, size, tables); err != nil {
-		return err
+	if err := fill(ctx, s.URL, size); err != nil {
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+		defer stop()
+		return errors.Join(err, dropTables(ctx, s.URL, tables))
 	}
 	return tidy(ctx, s, tables)
 }
+
+// dropTimeout bounds how long what is left of a load is dropped for.
+const dropTimeout = 10 * time.Second
 
 // Loaded says whether the tables are there and large enough. Tables that are there and
 // too small, or that may be somebody else's, are an error.

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"context"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -277,5 +278,26 @@ func TestPlacement(t *testing.T) {
 				t.Fatalf("%s: keys %v of shards %d, %d, %d", keys, list, a, b, c)
 			}
 		}
+	}
+}
+
+// A load that is interrupted, or fails, leaves no part of the tables.
+func TestLoadLeavesNothing(t *testing.T) {
+	url := pgtest.Database(t, pgtest.Server(t))
+	conn := pgtest.Conn(t, url)
+	store := &target.Store{Name: "there", URL: url}
+	ctx, cancel := context.WithCancel(t.Context())
+	began := time.AfterFunc(50*time.Millisecond, cancel)
+	defer began.Stop()
+	if err := accounts.Load(ctx, store, Size{Scale: 1000}); err == nil {
+		t.Error("a hundred million rows in a twentieth of a second")
+	}
+	exec(t, conn, "CREATE VIEW bench_orders AS SELECT 1 AS customer, 1 AS number, 1 AS product, 1 AS cents")
+	if err := shop.Load(t.Context(), store, Size{Scale: 1, Small: true}); err == nil {
+		t.Error("a view was replaced")
+	}
+	var left int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&left); err != nil || left > 0 {
+		t.Errorf("%d tables are left, %v", left, err)
 	}
 }

@@ -26,7 +26,12 @@ type table struct {
 
 // fillTables makes and fills tables, one after the other: the last one is there and filled
 // only if all are.
-func fillTables(ctx context.Context, db *database, size Size, tables []table) error {
+func fillTables(ctx context.Context, url string, size Size, tables []table) error {
+	db, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer db.close()
 	for _, t := range tables {
 		if err := db.exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", t.name, t.create)); err != nil {
 			return err
@@ -46,7 +51,12 @@ func fillTables(ctx context.Context, db *database, size Size, tables []table) er
 }
 
 // dropTables drops those that are there, or none of them if one is not the benchmark's.
-func dropTables(ctx context.Context, db *database, tables []table) error {
+func dropTables(ctx context.Context, url string, tables []table) error {
+	db, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer db.close()
 	for _, t := range tables {
 		if _, err := t.probe(ctx, db, ""); err != nil && !undefinedTable(err) {
 			return err
