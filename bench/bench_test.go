@@ -252,7 +252,7 @@ func TestForeignTablesStay(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "CREATE TABLE pgbench_accounts AS SELECT 5 AS aid, 1 AS bid, 0 AS abalance, ''::text AS filler"); err != nil {
 		t.Fatal(err)
 	}
-	o := foreign(t, url, "--server=there="+url)
+	o := foreign(t, url, "--server=there="+url, "--workload=select-by-key,idle-clients")
 	if _, err := run(t.Context(), o, &progress{to: t.Output()}); err == nil || !strings.Contains(err.Error(), "--reload") {
 		t.Fatalf("%v", err)
 	}
