@@ -66,15 +66,16 @@ type analysis struct {
 
 	// What the plan says besides.
 	taints       bool
-	hold         bool  // what outlives the transaction on its connection
-	sessionLock  bool  // a session-level advisory lock
-	held         bool  // the statement declares a cursor WITH HOLD
-	dated        []int // literals that are read as a date or a time
-	dateFixed    bool  // one of them may be read before the statement runs
-	textSpecific bool  // the plan depends on a literal's value
-	tells        bool  // the time of the transaction is asked for
-	asks         bool  // the gateway is asked for the status of a transaction
-	timed        SQL   // see atOneTime
+	hold         bool   // what outlives the transaction on its connection
+	sessionLock  bool   // a session-level advisory lock
+	held         bool   // the statement declares a cursor WITH HOLD
+	dated        []int  // literals that are read as a date or a time
+	dateFixed    bool   // one of them may be read before the statement runs
+	textSpecific bool   // the plan depends on a literal's value
+	tells        bool   // the time of the transaction is asked for
+	given        *Asked // the defaults that an INSERT's rows are given
+	asks         bool   // the gateway is asked for the status of a transaction
+	timed        SQL    // see atOneTime
 
 	params     int
 	paramNodes map[*pg.ParamRef]family // where a parameter is compared with, or stored in, a column of that family

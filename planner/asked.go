@@ -8,9 +8,13 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// Asked are the calls of shardgate.transaction_status in a statement, which the gateway
-// answers: the statement is then planned and run by Text.
+// Asked is what has to be known before a statement is planned, and then run, by Text: the
+// answers to the calls of shardgate.transaction_status in it, which the gateway gives, or
+// defaults of an INSERT, which the home shard computes.
 type Asked struct {
+	// Defaults are those of an INSERT's rows: there are no IDs then, and part i+1 is the
+	// value of Defaults[i].
+	Defaults []AskedDefault
 	// IDs are SQL for what each call is about, of constants and parameters alone.
 	IDs []SQL
 	// Text is the statement's text without the calls. Part i+1 is the answer to the call
@@ -101,5 +105,12 @@ func (Answers) AppendClock(dst []byte) []byte { return dst }
 
 // NoAnswers write a text of the same shape before anything is known.
 func (a *Asked) NoAnswers() Answers {
+	if len(a.IDs) == 0 {
+		var out Answers
+		for _, d := range a.Defaults {
+			out = append(out, d.Sample)
+		}
+		return out
+	}
 	return Answers(strings.Split(strings.Repeat("NULL,", len(a.IDs)-1)+"NULL", ","))
 }

@@ -179,7 +179,7 @@ func copiesDiffer(t *Table) *Refusal {
 func ownSequence(c Column, t *Table) *Refusal {
 	return &Refusal{Code: "0A000", Message: "the sequence of column \"" + c.Name + "\" of the distributed table " + t.String() + " is not supported yet",
 		Detail: "Each shard would count for itself.",
-		Hint:   "Give the column a value, for example SELECT nextval() of a sequence of your own, or use gen_random_uuid()."}
+		Hint:   "Give the column a value, or insert the rows by INSERT ... VALUES."}
 }
 
 func ownDefault(c Column, t *Table) *Refusal {
@@ -211,6 +211,9 @@ func (a *analysis) insert(n *pg.Node) Node {
 		return &Route{Place: Home}
 	}
 	t := e.table
+	if (values || sel == nil) && a.giveDefaults(ins, t) {
+		return &Route{Place: Home} // another text is
+	}
 	switch {
 	case t == nil || t.Distribution == Local:
 		if len(a.leaves) > 0 {
@@ -299,7 +302,7 @@ func nullKey(t *Table) *Refusal {
 	name := t.Columns[t.Key.Columns[0]].Name
 	return &Refusal{Code: "0A000", Message: "a row of the sharded table " + t.String() + " needs a value for its key",
 		Detail: "The key column \"" + name + "\" is left out or NULL.",
-		Hint:   "Name the column, and give it a constant or a parameter. Defaults of key columns are not supported yet."}
+		Hint:   "Name the column, and give it a constant or a parameter. A default of the key is used in INSERT ... VALUES, if it is of PostgreSQL's own functions."}
 }
 
 // splitRows plans INSERT ... VALUES into a sharded table, of rows with these keys.

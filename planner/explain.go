@@ -62,6 +62,9 @@ func (a *analysis) explain(e *pg.ExplainStmt) *Statement {
 	x := &Explain{Start: a.explained(e)}
 	x.options(e.Options)
 	x.Of = a.planExplained(x)
+	if x.Of.Asked != nil && len(x.Of.Asked.IDs) == 0 {
+		refuse(givenInside())
+	}
 	a.asks = x.Of.Asked != nil
 	st := &Statement{Node: x}
 	if x.Of.Cursor != "" {

@@ -38,11 +38,13 @@ func fixtureTable(name string, d Distribution, columns string) *Table {
 			case "stable":
 				col.HasDefault, col.Default, col.Expression = true, Stable, "public.stamp()"
 			case "random":
-				col.HasDefault, col.Default = true, Volatile
+				col.HasDefault, col.Default, col.Expression = true, Volatile, "gen_random_uuid()"
 			case "constant":
-				col.HasDefault = true
+				col.HasDefault, col.Expression = true, "'none'"
 			case "serial":
-				col.HasDefault, col.Default, col.Sequence = true, Volatile, true
+				col.HasDefault, col.Default, col.Sequence, col.Expression = true, Volatile, true, "nextval('public.numbers'::regclass)"
+			case "always":
+				col.Always = true
 			case "primary":
 				col.Primary, col.Unique, col.NotNull = true, true, true
 			case "generated":
@@ -127,6 +129,9 @@ func fixtureTables() []*Table {
 		fixtureTable("transfers", Sharded, "code varchar, amount int8, at timestamptz").keyed("accounts", "code"),
 		fixtureTable("labels", Sharded, "code bpchar, note text").keyed("accounts", "code"),
 		// Keys of other types, each table for itself.
+		fixtureTable("invoices", Sharded, "id int8 serial always, n int4, kind text constant").keyed("invoices", "id"),
+		fixtureTable("tokens", Sharded, "id uuid random, day date now, body text").keyed("tokens", "id", "day"),
+		fixtureTable("stamps", Sharded, "id text stable, n int4 serial").keyed("stamps", "id"),
 		fixtureTable("documents", Sharded, "id uuid, body text").keyed("documents", "id"),
 		fixtureTable("days", Sharded, "day date, n int4").keyed("days", "day"),
 		fixtureTable("events", Sharded, "at timestamp, n int4").keyed("events", "at"),

@@ -120,6 +120,9 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st.NeedsParamTypes = a.uncertain
 	a.asksForTime(st)
 	a.ask(st)
+	if a.given != nil {
+		st.Asked = a.given
+	}
 	st.TextSpecific = st.TextSpecific || a.textSpecific
 	if spans(st.Node) || a.dateFixed {
 		slices.Sort(a.dated)

@@ -88,9 +88,11 @@ type Column struct {
 	// sequence (serial or identity).
 	HasDefault bool
 	Default    Volatility
-	// Expression is a default that is STABLE, as PostgreSQL prints it; see filling.
+	// Expression is the default as PostgreSQL prints it, of an identity column a call of
+	// nextval; Always says that this is GENERATED ALWAYS.
 	Expression string
 	Sequence   bool
+	Always     bool
 	Generated  bool
 	// Deterministic is false for a text column whose collation may find
 	// different bytes equal. Such a column can't be a key.

@@ -193,7 +193,10 @@ func (a *analysis) refusesStep(q SQL) *Refusal {
 	}
 	p, err := Parse(string(text), sqltext.GuardLimits{})
 	if err == nil {
-		_, err = p.Plan(lits, a.env)
+		var st *Statement
+		if st, err = p.Plan(lits, a.env); err == nil && st.Asked != nil {
+			err = givenInside()
+		}
 	}
 	var why *Refusal
 	if errors.As(err, &why) && why.Code == "0A000" {

@@ -33,7 +33,10 @@ const (
 			AND n.nspname NOT IN ('information_schema', 'shardgate') AND (n.nspname <> 'pg_catalog' OR c.relkind IN ('r', 'v'))`
 	// columnsSQL lists the columns of user relations with their default expressions.
 	columnsSQL = `SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
-			pg_get_expr(d.adbin, d.adrelid),
+			CASE WHEN a.attidentity <> '' THEN
+				(SELECT format('nextval(%L::regclass)', s.oid::regclass) FROM pg_depend e JOIN pg_class s ON s.oid = e.objid AND s.relkind = 'S'
+					WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum AND e.deptype = 'i')
+			ELSE pg_get_expr(d.adbin, d.adrelid) END,
 			a.attcollation = 0 OR (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
 			t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typcategory <> 'A',
 			(SELECT quote_ident(s.nspname) || '.' || quote_ident(l.collname) FROM pg_collation l JOIN pg_namespace s ON s.oid = l.collnamespace
@@ -44,7 +47,8 @@ const (
 				FROM pg_collation l WHERE l.oid = a.attcollation), false),
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate AND a.attnum = ANY (i.indkey)),
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND (i.indisunique OR i.indisexclusion)
-				AND (a.attnum = ANY (i.indkey) OR 0 = ANY (i.indkey) OR i.indpred IS NOT NULL))
+				AND (a.attnum = ANY (i.indkey) OR 0 = ANY (i.indkey) OR i.indpred IS NOT NULL)),
+			a.attidentity = 'a'
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -175,9 +179,7 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	}
 	for _, r := range rels {
 		for i, expr := range r.defaults {
-			if r.Columns[i].Default = defaultVolatility(expr, functions); r.Columns[i].Default == planner.Stable {
-				r.Columns[i].Expression = expr
-			}
+			r.Columns[i].Default, r.Columns[i].Expression = defaultVolatility(expr, functions), expr
 		}
 	}
 	schema := planner.NewSchema(version, tables, functions, rules{c.config})
@@ -363,7 +365,7 @@ func loadColumns(home *pool.Conn, rels map[uint32]*relation, carried map[uint32]
 		r.Columns = append(r.Columns, planner.Column{
 			Name: string(row[1]), Type: typ, NotNull: isTrue(row[4]), HasDefault: expr != "" || identity,
 			Generated: isTrue(row[5]), Sequence: identity || strings.Contains(expr, "nextval("), Deterministic: isTrue(row[8]),
-			Scalar: isTrue(row[9]), Carried: carried[number(row[2])], Collation: string(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]),
+			Scalar: isTrue(row[9]), Carried: carried[number(row[2])], Collation: string(row[10]), Bytewise: isTrue(row[11]), Primary: isTrue(row[12]), Unique: isTrue(row[13]), Always: isTrue(row[14]),
 		})
 	}
 	return nil

@@ -171,3 +171,20 @@ func Arguments(c *pool.Conn, behindName string, types []uint32) ([][]byte, *wire
 func behind(position int32, beginning string) int32 {
 	return max(0, position-int32(len(beginning)))
 }
+
+// DefaultValues has a shard compute an expression so many times, as text; nil for NULL.
+func DefaultValues(c *pool.Conn, expr string, times int) ([][]byte, *wire.Error) {
+	c.SendQuery("SELECT (" + expr + ")::pg_catalog.text FROM pg_catalog.generate_series(1, " + strconv.Itoa(times) + ")")
+	res, err := readOwn(c)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, row := range res.Rows {
+		out = append(out, row[0])
+	}
+	if len(out) != times {
+		return nil, wire.Errorf(wire.InternalError, "a shard gave %d values for %d rows", len(out), times)
+	}
+	return out, nil
+}

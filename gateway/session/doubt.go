@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +128,10 @@ func (s *Session) standIn(p *prepared) *wire.Error {
 	p.asked = &asked{p.st.Asked, p.text, p.lits}
 	p.text = p.asked.Text.Append(nil, p.text, p.lits, p.asked.NoAnswers())
 	p.planner = nil
-	return s.plan(p)
+	if p.id != 0 { // it had another text before
+		p.id, p.onShards = s.host.texts.id(p.text, p.oids), ""
+	}
+	return s.planText(p)
 }
 
 // bindAnswers is a prepared statement with the answers to what it asks, about the
@@ -142,7 +146,8 @@ func (s *Session) bindAnswers(p *prepared, bind *wire.Bind) (*prepared, *wire.Er
 	}
 	out := *p
 	out.name, out.text = "", p.asked.Text.Append(nil, p.asked.text, p.asked.lits, answers)
-	return &out, nil
+	out.asked, out.planner = nil, nil
+	return &out, s.planText(&out)
 }
 
 // answered is the text of a simple Query's statement with the answers to what it asks.
@@ -171,7 +176,44 @@ func (s *Session) answers(a *asked, types []uint32, bind *wire.Bind) (out planne
 		}
 		out = append(out, planner.QuoteLiteral(status))
 	}
+	if len(a.Defaults) > 0 {
+		return s.defaults(a.Defaults)
+	}
 	return out, nil
+}
+
+// onHome runs f with the transaction's connection to the home shard, if it has one: it may have
+// made or locked what f is about. Else it is asideOnHome.
+func (s *Session) onHome(f func(*pool.Conn) *wire.Error) *wire.Error {
+	if s.tx != nil && s.tx.parts[s.host.Home] != nil {
+		return f(s.tx.parts[s.host.Home].conn)
+	}
+	return s.asideOnHome(f)
+}
+
+// defaults has the home shard compute defaults. The values of a sequence are in the order of the
+// rows.
+func (s *Session) defaults(all []planner.AskedDefault) (out planner.Answers, err *wire.Error) {
+	for len(all) > 0 && err == nil {
+		n := slices.IndexFunc(all, func(d planner.AskedDefault) bool { return d.Expr != all[0].Expr })
+		if n < 0 {
+			n = len(all)
+		}
+		expr := all[0].Expr
+		err = s.onHome(func(c *pool.Conn) *wire.Error {
+			values, e := exec.DefaultValues(c, expr, n)
+			for _, v := range values {
+				if v == nil {
+					out = append(out, "NULL")
+				} else {
+					out = append(out, planner.QuoteLiteral(string(v)))
+				}
+			}
+			return e
+		})
+		all = all[n:]
+	}
+	return out, err
 }
 
 // textValue has the home shard compute an expression of constants and parameters.

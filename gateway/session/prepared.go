@@ -125,11 +125,6 @@ func (s *Session) prepare(p *wire.Parse) (*prepared, *wire.Error) {
 	if err := s.plan(prep); err != nil {
 		return nil, err
 	}
-	if prep.st.Asked != nil {
-		if err := s.standIn(prep); err != nil {
-			return nil, err
-		}
-	}
 	prep.id = s.host.texts.id(prep.text, prep.oids)
 	return prep, nil
 }
@@ -137,10 +132,21 @@ func (s *Session) prepare(p *wire.Parse) (*prepared, *wire.Error) {
 // plan plans a prepared statement, or plans it again when the schema, the search
 // path or the like have changed.
 func (s *Session) plan(p *prepared) *wire.Error {
-	now := s.plannerNow()
-	if p.planner == now {
+	if p.planner == s.plannerNow() {
 		return nil
 	}
+	if p.asked != nil {
+		p.text, p.asked = p.asked.text, nil
+	}
+	if err := s.planText(p); err != nil || p.st.Asked == nil {
+		return err
+	}
+	return s.standIn(p)
+}
+
+// planText is plan of the text that it has.
+func (s *Session) planText(p *prepared) *wire.Error {
+	now := s.plannerNow()
 	types := p.oids
 	if p.typed != nil {
 		types = p.typed
@@ -170,8 +176,7 @@ func (s *Session) plan(p *prepared) *wire.Error {
 			return err
 		}
 		if p.typed != nil {
-			p.planner = nil
-			return s.plan(p)
+			return s.planText(p)
 		}
 	}
 	if st.Node == nil {

@@ -229,6 +229,14 @@ func (s *Session) placePortal(p *portal, bind []byte) *wire.Error {
 	if n := len(s.bind.Params); n < prep.st.Params {
 		return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d", n, s.bind.Statement, prep.st.Params)
 	}
+	if prep.asked != nil {
+		answered, err := s.bindAnswers(prep, &s.bind)
+		if err != nil {
+			return err
+		}
+		p.prep, p.own = answered, true
+		prep = answered
+	}
 	node, shards, err := s.resolve(prep.st, prep.text, prep.lits, &s.bind)
 	if err != nil {
 		return asError(err)
@@ -241,13 +249,6 @@ func (s *Session) placePortal(p *portal, bind []byte) *wire.Error {
 				return err
 			}
 		}
-	}
-	if prep.asked != nil {
-		answered, err := s.bindAnswers(prep, &s.bind)
-		if err != nil {
-			return err
-		}
-		p.prep, p.own = answered, true
 	}
 	if len(shards) > 1 {
 		p.formats, p.targets = slices.Clone(s.bind.ResultFormats), slices.Clone(s.rowTargets)

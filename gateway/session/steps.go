@@ -134,6 +134,10 @@ func (s *Session) planSteps(x *stepping) *wire.Error {
 		prep := &prepared{text: st.Text.Append(nil, x.text, x.lits, passed)}
 		prep.oids, prep.typed = passed.OIDs, passed.OIDs
 		e := s.plan(prep)
+		if e == nil && prep.asked != nil {
+			e = wire.Errorf(wire.FeatureNotSupported, "an INSERT whose rows get a default of the home shard's can't be a part of another statement yet").
+				WithHint("Give the column a value.")
+		}
 		if e == nil {
 			if _, _, err := s.placeStep(prep, x.bind); err != nil {
 				e = asError(err)
