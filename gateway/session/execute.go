@@ -207,7 +207,7 @@ func (s *Session) bindExecuted(c *planner.Control, outer *prepared, st *step) (*
 func (s *Session) arguments(n *planner.NamedText, text string, types []uint32) (formats []int16, params [][]byte, err *wire.Error) {
 	for i, a := range n.Arguments {
 		if !a.Known || !readsAlike(a, types[i]) {
-			err = s.asideOnHome(func(c *pool.Conn) *wire.Error {
+			err = s.onHome(func(c *pool.Conn) *wire.Error {
 				var e *wire.Error
 				params, e = exec.Arguments(c, text[n.NameEnd:n.End], types)
 				return moved(e, utf8.RuneCountInString(text[:n.NameEnd]))
