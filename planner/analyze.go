@@ -97,6 +97,7 @@ type analysis struct {
 type obstacles struct {
 	clock     string   // what tells another time on each shard
 	stable    string   // a STABLE function of the user's, which may read the clock
+	usesHome  string   // a function that uses a local table, or a sequence
 	shardOwn  string   // a function whose value differs between shards, such as pg_backend_pid
 	home      string   // a function that has to run on the home shard, such as nextval
 	opaque    string   // a function that may read distributed tables behind the planner's back
@@ -109,7 +110,7 @@ type obstacles struct {
 // and adds the obstacles that were met before.
 func (o obstacles) and(before obstacles) obstacles {
 	return obstacles{
-		clock: cmp.Or(o.clock, before.clock), stable: cmp.Or(o.stable, before.stable), shardOwn: cmp.Or(o.shardOwn, before.shardOwn),
+		clock: cmp.Or(o.clock, before.clock), stable: cmp.Or(o.stable, before.stable), usesHome: cmp.Or(o.usesHome, before.usesHome), shardOwn: cmp.Or(o.shardOwn, before.shardOwn),
 		home: cmp.Or(o.home, before.home), opaque: cmp.Or(o.opaque, before.opaque), unknown: cmp.Or(o.unknown, before.unknown),
 		unstable: cmp.Or(o.unstable, before.unstable), nestedDML: cmp.Or(o.nestedDML, before.nestedDML),
 		locals: slices.Concat(before.locals, o.locals),

@@ -199,7 +199,7 @@ func fixtureSchema() *Schema {
 		"count": {Aggregate: true}, "sum": {Aggregate: true}, "avg": {Aggregate: true}, "min": {Aggregate: true}, "max": {Aggregate: true},
 		"row_to_json": {Volatility: Stable}, "string_agg": {Aggregate: true}, "array_agg": {Aggregate: true}, "row_number": {Window: true}, "rank": {Window: true, Aggregate: true},
 		"median": {Aggregate: true, User: true}, "taxed": {User: true}, "touch": {User: true, Volatility: Volatile},
-		"today_in": {User: true, Volatility: Stable}, "order_total": {User: true, Volatility: Stable, Tables: true},
+		"today_in": {User: true, Volatility: Stable}, "setting": {User: true, Volatility: Stable, Home: true}, "order_total": {User: true, Volatility: Stable, Tables: true},
 		"audit_trigger": {User: true, Volatility: Volatile, Tables: true}, "plain_trigger": {User: true, Volatility: Volatile},
 	}
 	s := NewSchema(1, tables, functions, rules)

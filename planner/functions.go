@@ -139,6 +139,9 @@ func (a *analysis) called(name string) {
 		if fn.Tables {
 			a.opaque = name + "()"
 		}
+		if fn.Home {
+			a.usesHome = name + "()"
+		}
 		switch fn.Volatility {
 		case Volatile:
 			a.writes, a.changes, a.taints = true, true, true

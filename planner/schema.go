@@ -73,6 +73,8 @@ type Function struct {
 	// Tables says that a body mentions a distributed table or runs dynamic SQL,
 	// so that the answer may depend on rows of other shards.
 	Tables bool
+	// Home says that a body uses what only the home shard has: a local table, or a sequence.
+	Home bool
 }
 
 // Column of a relation.

@@ -32,6 +32,12 @@ func (a *analysis) selectStmt(n *pg.Node) Node {
 		}
 		return node
 	}
+	if a.usesHome != "" {
+		// It can't run on another shard, wherever the keys lead.
+		if node, why := a.gather(n, homesOwn(a.usesHome)); why == nil {
+			return node
+		}
+	}
 	return a.pinnedOr(func() (Node, *leaf, *Refusal) {
 		merge, anchor, why := a.scatterSelect(sel, false)
 		if why == nil {
@@ -65,7 +71,7 @@ func (a *analysis) unsharded() (Node, bool) {
 		return nil, false
 	}
 	a.homeOnly()
-	if len(a.locals) == 0 && len(a.refs) > 0 && a.home == "" && !a.writes {
+	if len(a.locals) == 0 && len(a.refs) > 0 && a.home == "" && a.usesHome == "" && !a.writes {
 		return &Route{Place: Any}, true
 	}
 	return &Route{Place: Home}, true

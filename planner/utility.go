@@ -304,17 +304,9 @@ func (a *analysis) do(d *pg.DoStmt) *Statement {
 // distributed tables: the name of one, or dynamic SQL. It errs on the side of
 // suspicion. The empty string means that there is no sign.
 func (s *Schema) Mentions(body string) string {
-	words := map[string]bool{}
-	start := -1
-	for i := 0; i <= len(body); i++ {
-		if i < len(body) && (body[i] == '_' || body[i] >= '0' && body[i] <= '9' || body[i] >= 'a' && body[i] <= 'z' || body[i] >= 'A' && body[i] <= 'Z' || body[i] >= 0x80) {
-			if start < 0 {
-				start = i
-			}
-		} else if start >= 0 {
-			words[strings.ToLower(body[start:i])] = true
-			start = -1
-		}
+	said := map[string]bool{}
+	for _, w := range words(body) {
+		said[w] = true
 	}
 	var found []string
 	spread := false
@@ -324,7 +316,7 @@ func (s *Schema) Mentions(body string) string {
 				continue
 			}
 			spread = true
-			if words[strings.ToLower(t.Name)] {
+			if said[strings.ToLower(t.Name)] {
 				found = append(found, t.String())
 			}
 		}
@@ -332,7 +324,7 @@ func (s *Schema) Mentions(body string) string {
 	if !spread {
 		return ""
 	}
-	for name := range words {
+	for name := range said {
 		if fn := s.functions[name]; fn.User && fn.Tables || sqlFunctions[name] || dynamicSQL[name] {
 			found = append(found, strings.ToUpper(name))
 		}
@@ -342,6 +334,54 @@ func (s *Schema) Mentions(body string) string {
 	}
 	return slices.Min(found)
 }
+
+// words are the words of a function's body, in small letters.
+func words(body string) (out []string) {
+	start := -1
+	for i := 0; i <= len(body); i++ {
+		if i < len(body) && (body[i] == '_' || body[i] >= '0' && body[i] <= '9' || body[i] >= 'a' && body[i] <= 'z' || body[i] >= 'A' && body[i] <= 'Z' || body[i] >= 0x80) {
+			if start < 0 {
+				start = i
+			}
+		} else if start >= 0 {
+			out = append(out, strings.ToLower(body[start:i]))
+			start = -1
+		}
+	}
+	return out
+}
+
+// UsesLocal says whether a function's body uses what only the home shard has: it reads or
+// changes a local table, takes a sequence's next value, or calls a function that does. A table
+// is noticed by its name behind one of the words that names of tables follow.
+func (s *Schema) UsesLocal(body string) bool {
+	before, schema := "", ""
+	for _, w := range words(body) {
+		if _, ok := s.tables[w]; ok && tableWords[before] {
+			schema = w // the table's name is next
+			continue
+		}
+		switch {
+		case s.functions[w].Home, homeFunctions[w]:
+			return true
+		case schema != "":
+			if t := s.tables[schema][w]; t != nil && t.Distribution == Local {
+				return true
+			}
+		case tableWords[before]:
+			for name, m := range s.tables {
+				if t := m[w]; t != nil && t.Distribution == Local && name != "pg_catalog" && name != "information_schema" {
+					return true
+				}
+			}
+		}
+		before, schema = w, ""
+	}
+	return false
+}
+
+// tableWords are the words of SQL that the name of a table follows.
+var tableWords = set("from", "join", "only", "into", "update", "table", "using")
 
 // dynamicSQL are the words by which procedural languages run SQL from a string.
 var dynamicSQL = set("execute", "spi_exec_query", "spi_query", "spi_prepare", "spi_exec_prepared", "spi_query_prepared")

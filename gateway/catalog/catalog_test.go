@@ -81,6 +81,9 @@ func TestSchema(t *testing.T) {
 		"CREATE FUNCTION step(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT $1 + calls()'",
 		"CREATE AGGREGATE total(bigint) (sfunc = step, stype = bigint)",
 		"CREATE OPERATOR #@# (leftarg = bigint, rightarg = bigint, function = step)",
+		"CREATE FUNCTION uses_l() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM r JOIN public.L ON true'",
+		"CREATE FUNCTION calls_l() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN uses_l(); END'",
+		"CREATE FUNCTION uses_r(l int) RETURNS bigint LANGUAGE sql AS 'SELECT l + count(*) FROM r'",
 		"CREATE FUNCTION harmless(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'")
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +105,12 @@ func TestSchema(t *testing.T) {
 	for name, want := range map[string]bool{"reads": true, "calls": true, "step": true, "total": true, "harmless": false} {
 		if got := s.Mentions(name) != ""; got != want {
 			t.Errorf("%s reads distributed tables: %v, want %v", name, got, want)
+		}
+	}
+	for body, want := range map[string]bool{"uses_l": true, "calls_l": true, "uses_r": false, "harmless": false,
+		"SELECT id FROM l": true, "UPDATE ONLY public . l SET id = 1": true, "SELECT l FROM r": false, "SELECT 1 FROM pg_class": false, "SELECT nextval('s')": true, "SELECT id FROM c": false} {
+		if got := s.UsesLocal(body); got != want {
+			t.Errorf("%s uses a local table: %v, want %v", body, got, want)
 		}
 	}
 	table := s.Table("public", "c")

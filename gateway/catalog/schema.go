@@ -510,7 +510,7 @@ func (c *reading) key(r *relation, names []string, group string) *planner.Key {
 	return k
 }
 
-// loadFunctions reads the functions. Which of them may read distributed tables
+// loadFunctions reads the functions. Which of them may read distributed tables, or local ones,
 // depends on the tables and on each other: schema makes a schema of both.
 func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *planner.Schema) (map[string]planner.Function, error) {
 	res, err := home.QueryTimeout(functionsSQL, timeout)
@@ -531,8 +531,10 @@ func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *pl
 	for changed := true; changed; {
 		changed = false
 		for name, body := range bodies {
-			if f := out[name]; !f.Tables && s.Mentions(body) != "" {
-				f.Tables = true
+			f := out[name]
+			tables, home := f.Tables || s.Mentions(body) != "", f.Home || f.Volatility != planner.Immutable && s.UsesLocal(body)
+			if tables != f.Tables || home != f.Home {
+				f.Tables, f.Home = tables, home
 				out[name] = f
 				changed = true
 			}
