@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"strings"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -145,6 +147,7 @@ func (a *analysis) ddl(n *pg.Node) *Statement {
 		n.GetGrantRoleStmt() != nil, n.GetCheckPointStmt() != nil, n.GetDropOwnedStmt() != nil, n.GetReassignOwnedStmt() != nil:
 		return everywhere()
 	case n.GetCreateFunctionStmt() != nil:
+		a.staysHarmless(n.GetCreateFunctionStmt())
 		return createFunction()
 	}
 	if a.env.Shards == 1 && n.GetCreatedbStmt() == nil && n.GetDropdbStmt() == nil {
@@ -306,6 +309,31 @@ func (a *analysis) drop(d *pg.DropStmt) *Statement {
 	st := a.onNames(names)
 	st.NoTransaction = d.Concurrent
 	return st
+}
+
+// staysHarmless refuses a function that something runs out of the planner's sight already,
+// if it would use distributed tables from now on: noTables has let its earlier form pass.
+func (a *analysis) staysHarmless(f *pg.CreateFunctionStmt) {
+	name := unqualified(f.Funcname)
+	if a.env.Shards == 1 || !a.env.Schema.Unseen[strings.ToLower(name)] {
+		return
+	}
+	bodies := ""
+	for _, o := range f.Options {
+		if o.GetDefElem().GetDefname() == "as" {
+			eachMessageBelow(o, func(m protoreflect.Message) {
+				if s, ok := m.Interface().(*pg.String); ok {
+					bodies += s.Sval + "\n"
+				}
+			})
+		}
+	}
+	if f.SqlBody != nil {
+		bodies += a.text
+	}
+	if found := a.env.Schema.Mentions(bodies); found != "" {
+		refuse(unsupported("a trigger, a policy or a rule calls "+name+"(), and would run it on the rows of one shard: it mentions "+found, "Send its statements from the client."))
+	}
 }
 
 // createFunction plans CREATE FUNCTION and CREATE PROCEDURE. The home shard checks the

@@ -204,6 +204,7 @@ func fixtureSchema() *Schema {
 	}
 	s := NewSchema(1, tables, functions, rules)
 	s.Carried = map[uint32]Carried{columnTypes["mood"]: carriedTypes["mood"], columnTypes["int4[]"]: carriedTypes["int4[]"]}
+	s.Unseen = map[string]bool{"plain_trigger": true, "later": true}
 	return s
 }
 

@@ -217,6 +217,9 @@ type Schema struct {
 	Operators map[string][]string
 	// Namespaces are the schemas that exist; nil means that all names do.
 	Namespaces map[string]bool
+	// Unseen are the names of functions, whether they exist or not, in small letters, that triggers,
+	// policies and rules call, or that functions called by these do: they run out of the planner's sight.
+	Unseen map[string]bool
 	// Carried says by OID how values of the types travel that are no Column's Scalar.
 	Carried   map[uint32]Carried
 	tables    map[string]map[string]*Table

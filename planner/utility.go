@@ -305,7 +305,7 @@ func (a *analysis) do(d *pg.DoStmt) *Statement {
 // suspicion. The empty string means that there is no sign.
 func (s *Schema) Mentions(body string) string {
 	said := map[string]bool{}
-	for _, w := range words(body) {
+	for _, w := range Words(body) {
 		said[w] = true
 	}
 	var found []string
@@ -335,8 +335,8 @@ func (s *Schema) Mentions(body string) string {
 	return slices.Min(found)
 }
 
-// words are the words of a function's body, in small letters.
-func words(body string) (out []string) {
+// Words are the words of a function's body, in small letters.
+func Words(body string) (out []string) {
 	start := -1
 	for i := 0; i <= len(body); i++ {
 		if i < len(body) && (body[i] == '_' || body[i] >= '0' && body[i] <= '9' || body[i] >= 'a' && body[i] <= 'z' || body[i] >= 'A' && body[i] <= 'Z' || body[i] >= 0x80) {
@@ -356,7 +356,7 @@ func words(body string) (out []string) {
 // is noticed by its name behind one of the words that names of tables follow.
 func (s *Schema) UsesLocal(body string) bool {
 	before, schema := "", ""
-	for _, w := range words(body) {
+	for _, w := range Words(body) {
 		if _, ok := s.tables[w]; ok && tableWords[before] {
 			schema = w // the table's name is next
 			continue

@@ -84,6 +84,9 @@ func TestSchema(t *testing.T) {
 		"CREATE FUNCTION uses_l() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM r JOIN public.L ON true'",
 		"CREATE FUNCTION calls_l() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN uses_l(); END'",
 		"CREATE FUNCTION uses_r(l int) RETURNS bigint LANGUAGE sql AS 'SELECT l + count(*) FROM r'",
+		"CREATE FUNCTION \"Fires\"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM yet_to_come(NEW.id); RETURN NEW; END'",
+		"CREATE TRIGGER fires BEFORE INSERT ON l FOR EACH ROW EXECUTE FUNCTION \"Fires\"()",
+		"CREATE POLICY positive ON l USING (abs(id) = id)",
 		"CREATE FUNCTION harmless(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'")
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +114,11 @@ func TestSchema(t *testing.T) {
 		"SELECT id FROM l": true, "UPDATE ONLY public . l SET id = 1": true, "SELECT l FROM r": false, "SELECT 1 FROM pg_class": false, "SELECT nextval('s')": true, "SELECT id FROM c": false} {
 		if got := s.UsesLocal(body); got != want {
 			t.Errorf("%s uses a local table: %v, want %v", body, got, want)
+		}
+	}
+	for name, want := range map[string]bool{"fires": true, "yet_to_come": true, "abs": true, "reads": false, "harmless": false} {
+		if s.Unseen[name] != want {
+			t.Errorf("%s runs unseen: %v, want %v", name, !want, want)
 		}
 	}
 	table := s.Table("public", "c")

@@ -123,6 +123,11 @@ const (
 		FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang LEFT JOIN pg_aggregate a ON a.aggfnoid = f.oid
 		WHERE f.pronamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname IN ('information_schema', 'shardgate'))
 		GROUP BY f.proname`
+	// unseenSQL lists what calls functions out of the planner's sight: the functions of triggers,
+	// and the texts of policies and rules.
+	unseenSQL = `SELECT f.proname FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal
+		UNION SELECT concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy
+		UNION SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE ev_type <> '1' AND oid >= 16384`
 	// operatorsSQL lists the operators whose function is the user's own.
 	operatorsSQL = `SELECT o.oprname, f.proname FROM pg_operator o JOIN pg_proc f ON f.oid = o.oprcode
 		WHERE f.pronamespace <> 'pg_catalog'::regnamespace`
@@ -171,7 +176,7 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 	for _, oid := range order {
 		tables = append(tables, rels[oid].Table)
 	}
-	functions, err := loadFunctions(home, func(f map[string]planner.Function) *planner.Schema {
+	functions, bodies, err := loadFunctions(home, func(f map[string]planner.Function) *planner.Schema {
 		return planner.NewSchema(version, tables, f, rules{c.config})
 	})
 	if err != nil {
@@ -188,6 +193,9 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 		return nil, fmt.Errorf("reading schemas: %w", err)
 	}
 	if schema.Operators, err = loadOperators(home); err != nil {
+		return nil, err
+	}
+	if schema.Unseen, err = loadUnseen(home, bodies); err != nil {
 		return nil, err
 	}
 	schema.Namespaces = map[string]bool{}
@@ -511,14 +519,15 @@ func (c *reading) key(r *relation, names []string, group string) *planner.Key {
 }
 
 // loadFunctions reads the functions. Which of them may read distributed tables, or local ones,
-// depends on the tables and on each other: schema makes a schema of both.
-func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *planner.Schema) (map[string]planner.Function, error) {
+// depends on the tables and on each other: schema makes a schema of both. The bodies are
+// those of the user's own.
+func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *planner.Schema) (out map[string]planner.Function, bodies map[string]string, err error) {
 	res, err := home.QueryTimeout(functionsSQL, timeout)
 	if err != nil {
-		return nil, fmt.Errorf("reading functions: %w", err)
+		return nil, nil, fmt.Errorf("reading functions: %w", err)
 	}
-	out := make(map[string]planner.Function, len(res.Rows))
-	bodies := map[string]string{}
+	out = make(map[string]planner.Function, len(res.Rows))
+	bodies = map[string]string{}
 	for _, row := range res.Rows {
 		name := string(row[0])
 		out[name] = planner.Function{Volatility: planner.Volatility(number(row[1])), Aggregate: isTrue(row[2]), Window: isTrue(row[3]),
@@ -539,6 +548,32 @@ func loadFunctions(home *pool.Conn, schema func(map[string]planner.Function) *pl
 				changed = true
 			}
 		}
+	}
+	return out, bodies, nil
+}
+
+// loadUnseen finds planner.Schema.Unseen. It takes every word of a body for a call.
+func loadUnseen(home *pool.Conn, bodies map[string]string) (map[string]bool, error) {
+	res, err := home.QueryTimeout(unseenSQL, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("reading triggers, policies and rules: %w", err)
+	}
+	lower := map[string]string{}
+	for name, body := range bodies {
+		lower[strings.ToLower(name)] += body + "\n"
+	}
+	out := map[string]bool{}
+	var add func(text string)
+	add = func(text string) {
+		for _, w := range planner.Words(text) {
+			if !out[w] {
+				out[w] = true
+				add(lower[w])
+			}
+		}
+	}
+	for _, row := range res.Rows {
+		add(string(row[0]))
 	}
 	return out, nil
 }
