@@ -38,6 +38,13 @@ const (
 	Wrong        Kind = "wrong answer"
 )
 
+// OnOrderAlone says that an anomaly is about the order of transactions, or reads, that may each
+// stay on one shard. They take no fence and have no order over all shards: the gateway does
+// not promise that this is not seen.
+func (k Kind) OnOrderAlone() bool {
+	return k == Fork || k == GSingleSession || k == GNonadjacentSession
+}
+
 // Anomaly is something that one PostgreSQL does not show.
 type Anomaly struct {
 	Kind Kind
