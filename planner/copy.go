@@ -28,10 +28,12 @@ func (a *analysis) copy(n *pg.Node) *Statement {
 	}
 	format := a.copyFormat(c)
 	if !c.IsFrom {
-		if d == Reference {
+		if d == Reference && format.Binary {
+			return &Statement{Node: &Route{Place: Home}} // whose OIDs the client knows
+		} else if d == Reference {
 			return &Statement{Node: &Route{Place: Any}}
 		}
-		return &Statement{Node: &CopyOut{Header: format.Header}}
+		return &Statement{Node: &CopyOut{Header: format.Header, Binary: format.Binary, Table: t}}
 	}
 	if c.WhereClause != nil {
 		a.expr(c.WhereClause, &level{}, nil)
@@ -116,8 +118,8 @@ func (a *analysis) copyFormat(c *pg.CopyStmt) CopyFormat {
 	case "", "text":
 	case "csv":
 		f.CSV, f.Delimiter, f.Null, f.Quote, f.Escape = true, ',', "", '"', '"'
-	default:
-		refuse(unsupported("COPY in binary format over several shards is not supported yet", "Use the text or CSV format."))
+	case "binary":
+		f = CopyFormat{Binary: true}
 	}
 	one := func(name string, to *byte) {
 		if v, ok := values[name]; ok && len(v) == 1 {

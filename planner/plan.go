@@ -216,6 +216,7 @@ type CopyIn struct {
 
 // CopyFormat is what splits COPY's text into rows and fields.
 type CopyFormat struct {
+	Binary    bool // the fields below are of the other formats
 	CSV       bool
 	Delimiter byte
 	Quote     byte
@@ -226,7 +227,9 @@ type CopyFormat struct {
 
 // CopyOut concatenates the shards' answers to COPY ... TO STDOUT.
 type CopyOut struct {
-	Header bool // each shard sends a header line; one is passed on
+	Header bool   // each shard sends a header line; one is passed on
+	Binary bool   // each sends a header and a trailer, likewise
+	Table  *Table // nil for COPY (query)
 	Pins   []Pin
 }
 

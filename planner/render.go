@@ -128,19 +128,22 @@ func (r *renderer) node(n Node) {
 			}
 		})
 	case *CopyIn:
-		r.line("CopyIn %s%s", n.Table, when(n.Table.Distribution == Reference, ", all shards"))
+		r.line("CopyIn %s%s%s", n.Table, when(n.Format.Binary, ", binary"), when(n.Table.Distribution == Reference, ", all shards"))
 		r.below(func() {
 			if len(n.Fields) > 0 {
 				r.line("key fields %v as %s", n.Fields, typeList(n.Types))
 			}
 			f := n.Format
+			if f.Binary {
+				return
+			}
 			r.line("%s, delimiter %q, null %q%s", choose(f.CSV, "csv", "text"), f.Delimiter, f.Null, when(f.Header, ", header"))
 			if f.CSV {
 				r.line("quote %q, escape %q", f.Quote, f.Escape)
 			}
 		})
 	case *CopyOut:
-		r.line("CopyOut%s", when(n.Header, ", one header"))
+		r.line("CopyOut%s%s", when(n.Header, ", one header"), when(n.Binary, ", binary"))
 		r.below(func() { r.pins(n.Pins) })
 	case *Cursor:
 		r.line("Cursor %q%s", n.Name, when(n.Close, ", close"))

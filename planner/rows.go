@@ -44,7 +44,11 @@ func (a *analysis) copyQuery(c *pg.CopyStmt) *Statement {
 	}
 	a.eachPlan(st, func(n Node) (Node, *Refusal) {
 		if s, ok := n.(*Scatter); ok && s.Merge == Concat {
-			return &CopyOut{Header: a.copyFormat(c).Header, Pins: s.Pins}, nil
+			format := a.copyFormat(c)
+			if format.Binary {
+				return nil, unsupported("COPY of a query in binary format over several shards is not supported yet", "Use the text or CSV format, or copy the table.")
+			}
+			return &CopyOut{Header: format.Header, Pins: s.Pins}, nil
 		}
 		g, r := a.around(c.Query, n, a.copiedQuery(), unsupported("COPY of this query over several shards is not supported yet", "Pin the tables to one key, or copy the tables one by one."))
 		if r != nil {

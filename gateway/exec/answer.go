@@ -29,6 +29,7 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 		return failed
 	}
 	many := op.Conn == nil
+	begins := true // no COPY data was read yet
 	r.relay(c)
 	for {
 		h, err := c.Peek()
@@ -92,6 +93,14 @@ func (r *Runner) answer(op *Op, c *pool.Conn, i int, oneRow bool) state {
 					return failed
 				}
 				continue
+			}
+		case 'd':
+			if op.BinaryCopy && many {
+				var trimmed bool
+				trimmed, err = r.trimCopied(c, h.Size, i == 0, begins, i == len(op.Conns)-1)
+				if begins = false; trimmed && err == nil {
+					continue
+				}
 			}
 		case 'c':
 			pass = pass && (!many || i == len(op.Conns)-1)

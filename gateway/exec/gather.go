@@ -239,12 +239,6 @@ func sendCopy(c *pool.Conn, rows []byte) *wire.Error {
 	return nil
 }
 
-// copyHeader begins COPY's binary format: signature, flags, length of an extension.
-var copyHeader = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-
-// copyTrailer ends it: no more rows.
-var copyTrailer = []byte{0xff, 0xff}
-
 // ownSavepoint is none of the client's, which the connection has as well.
 const ownSavepoint = `"shardgate table"`
 

@@ -70,13 +70,17 @@ func (v *Values) Slot(p *planner.Pin, key []planner.Value) (slot shardmap.Slot, 
 		if null || err != nil {
 			return 0, null, err
 		}
-		if len(key) == 1 {
-			hash = h
-		} else {
-			hash = shardmap.Combine(hash, h)
-		}
+		hash = combine(len(key), hash, h)
 	}
 	return shardmap.SlotOf(hash), false, nil
+}
+
+// combine adds the hash of a value to that of the values before it, of a key of n values.
+func combine(n int, hash, h uint64) uint64 {
+	if n == 1 {
+		return h
+	}
+	return shardmap.Combine(hash, h)
 }
 
 // hash computes the hash of one value.

@@ -61,6 +61,8 @@ type Op struct {
 	Verb string
 	// Header says that each shard's COPY output begins with a header line.
 	Header bool
+	// BinaryCopy says that the shards' COPY output is in binary format.
+	BinaryCopy bool
 	// Copy divides incoming COPY data; nil sends it as it comes.
 	Copy *Splitter
 

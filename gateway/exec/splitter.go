@@ -31,6 +31,12 @@ type Splitter struct {
 	done    bool // \. was seen
 	field   []byte
 	values  [][]byte
+
+	// In binary format:
+	begun   bool // the header was seen
+	whole   bool // what comes is no row any more, and goes to wholeTo, see passWhole
+	wholeTo int
+	fields  [][]byte // of the row
 }
 
 // lineEnd is how the lines of the data end: all as the first one does.
@@ -53,7 +59,12 @@ func (s *Splitter) split(b []byte, row func(int, []byte) *wire.Error) *wire.Erro
 		s.rest = append(s.rest, b...)
 		data = s.rest
 	}
-	data, e := s.rows(data, false, row)
+	var e *wire.Error
+	if s.Plan.Format.Binary {
+		data, e = s.binaryRows(data, row)
+	} else {
+		data, e = s.textRows(data, false, row)
+	}
 	s.rest = append(s.rest[:0:cap(s.rest)], data...)
 	return e
 }
@@ -63,7 +74,10 @@ func (s *Splitter) end(row func(int, []byte) *wire.Error) *wire.Error {
 	if s.done {
 		return nil
 	}
-	line, e := s.rows(s.rest, true, row)
+	if s.Plan.Format.Binary {
+		return row(0, s.rest) // data that ends amid a row are an error there
+	}
+	line, e := s.textRows(s.rest, true, row)
 	if e != nil || s.done || len(line) == 0 {
 		return e
 	}
@@ -74,9 +88,9 @@ func (s *Splitter) end(row func(int, []byte) *wire.Error) *wire.Error {
 	return s.emit(line, text, row)
 }
 
-// rows gives out the rows that are whole, and returns what comes after them. last
+// textRows gives out the rows that are whole, and returns what comes after them. last
 // says that no more data will come.
-func (s *Splitter) rows(data []byte, last bool, row func(int, []byte) *wire.Error) ([]byte, *wire.Error) {
+func (s *Splitter) textRows(data []byte, last bool, row func(int, []byte) *wire.Error) ([]byte, *wire.Error) {
 	for len(data) > 0 && !s.done {
 		text, n, e := s.next(data, last)
 		if n == 0 || e != nil {
@@ -256,11 +270,7 @@ func (s *Splitter) emit(line, text []byte, row func(int, []byte) *wire.Error) *w
 			}
 			return s.error(wire.FeatureNotSupported, "the key \""+string(s.values[i])+"\" of type "+t.SQLName()+" is not in a form that is read alike under every setting")
 		}
-		if len(s.Plan.Types) == 1 {
-			hash = h
-		} else {
-			hash = shardmap.Combine(hash, h)
-		}
+		hash = combine(len(s.Plan.Types), hash, h)
 	}
 	return row(s.Target(shardmap.SlotOf(hash)), line)
 }

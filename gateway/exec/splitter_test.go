@@ -2,7 +2,9 @@ package exec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +118,48 @@ func copyData(t *rapid.T, f *planner.CopyFormat) []byte {
 	return []byte(b.String())
 }
 
+// binaryCopyData draws data in the binary format, for columns as copyData's: at times with
+// something wrong.
+func binaryCopyData(t *rapid.T) []byte {
+	disorder := func(often int, name string) bool { return rapid.IntRange(0, often).Draw(t, name) == often }
+	data := bytes.Clone(copyHeader)
+	if disorder(5, "extension") {
+		data = append(data[:len(data)-1], 3, 'a', 'b', 'c')
+	}
+	field := func(b []byte) {
+		data = append(binary.BigEndian.AppendUint32(data, uint32(len(b))), b...)
+	}
+	texts := rapid.SampledFrom([]string{"", "a", "a ", "abc", "é", "日本", "ab    ", "\\N", "\xff"})
+	for range rapid.IntRange(0, 6).Draw(t, "rows") {
+		fields := 3
+		if disorder(30, "fields") {
+			fields = rapid.IntRange(0, 4).Draw(t, "fields")
+		}
+		data = binary.BigEndian.AppendUint16(data, uint16(fields))
+		for i := range fields {
+			switch {
+			case disorder(15, "null"):
+				data = append(data, 0xff, 0xff, 0xff, 0xff)
+			case i == 2:
+				field(binary.BigEndian.AppendUint32(nil, uint32(rapid.Int32().Draw(t, "number"))))
+			default:
+				field([]byte(texts.Draw(t, "text")))
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "trailer") {
+		data = append(data, copyTrailer...)
+	}
+	if disorder(6, "damage") {
+		n := rapid.IntRange(0, len(data)).Draw(t, "at")
+		if rapid.Bool().Draw(t, "cut") {
+			return data[:n]
+		}
+		data = slices.Concat(data[:n], []byte{rapid.Byte().Draw(t, "byte")}, data[min(n+1, len(data)):])
+	}
+	return data
+}
+
 // copyTables makes a table and its shards, temporary ones, and returns how a row's
 // slot is computed.
 func copyTables(t *testing.T, c *pgconn.PgConn, table *planner.Table) string {
@@ -158,11 +202,17 @@ func TestSplitterAgainstPostgreSQL(t *testing.T) {
 		keyed("several", []shardmap.KeyType{text, text, number}, nil, 2, 0),
 	} {
 		slot := copyTables(t, c, table)
-		for _, csv := range []bool{false, true} {
+		for _, format := range []string{"text", "csv", "binary"} {
 			good, bad := 0, 0
-			t.Run(fmt.Sprintf("%s/csv=%v", table.Name, csv), rapid.MakeCheck(func(t *rapid.T) {
-				f, options := copyOptions(t, csv)
-				data := copyData(t, &f)
+			t.Run(table.Name+"/"+format, rapid.MakeCheck(func(t *rapid.T) {
+				f, options := planner.CopyFormat{Binary: true}, "FORMAT binary"
+				var data []byte
+				if format == "binary" {
+					data = binaryCopyData(t)
+				} else {
+					f, options = copyOptions(t, format == "csv")
+					data = copyData(t, &f)
+				}
 				ask(t, c, "DELETE FROM whole; DELETE FROM shard0; DELETE FROM shard1; DELETE FROM shard2")
 				want := copied(c, "whole", options, data)
 				if want != nil && strings.HasPrefix(want.Error(), "ERROR: COPY ") {

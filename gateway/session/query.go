@@ -354,7 +354,7 @@ func (s *Session) queryOp(node planner.Node, conns []*pool.Conn) exec.Op {
 	case *planner.Broadcast:
 		op.Merge, op.Whole = n.Merge, true
 	case *planner.CopyOut:
-		op.Header = n.Header
+		op.Header, op.BinaryCopy = n.Header, n.Binary
 	case *planner.Cursor:
 		op.Origins = s.cursorOrigins(n)
 	case *planner.CopyIn:

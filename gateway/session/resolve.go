@@ -99,9 +99,19 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		shards, err := s.prune(n.Pins)
 		return n, shards, err
 	case *planner.CopyOut:
+		if n.Binary {
+			if err := s.refuseOIDs(n.Table); err != nil {
+				return nil, nil, err
+			}
+		}
 		shards, err := s.prune(n.Pins)
 		return n, shards, err
 	case *planner.CopyIn:
+		if n.Format.Binary {
+			if err := s.refuseOIDs(n.Table); err != nil {
+				return nil, nil, err
+			}
+		}
 		return n, s.allShards(), nil
 	case *planner.Ordered:
 		return s.placeOrdered(n)
@@ -128,6 +138,18 @@ func (s *Session) place(node planner.Node) (planner.Node, []int, error) {
 		return n, s.onShard(shard), nil
 	}
 	return node, nil, wire.Errorf(wire.InternalError, "unknown kind of plan")
+}
+
+// refuseOIDs refuses to copy in binary format what has OIDs in it, which differ between shards.
+func (s *Session) refuseOIDs(t *planner.Table) error {
+	for i := range t.Columns {
+		c := &t.Columns[i]
+		if planner.OwnOIDs(c.Type) || exec.Nesting(s.snap.Nested).Any([]uint32{c.Type}) {
+			return wire.Errorf(wire.FeatureNotSupported, "COPY in binary format of column \"%s\" of %s, whose values have OIDs of a shard in them, is not supported", c.Name, t).
+				WithHint("Use the text or CSV format.")
+		}
+	}
+	return nil
 }
 
 // placeOrdered: with one shard there is nothing to merge. Else a portal is bound on the home
