@@ -11,9 +11,10 @@
 //
 // session.go serves a client by the table in state.go. listen.go waits for its messages.
 //
-// A message: query.go runs a simple Query. A batch of the extended protocol is gathered by
-// extended.go, resolved by step.go with prepared.go, and sent by emit.go. resolve.go finds the
-// shards of a plan. execute.go has PREPARE and EXECUTE in SQL.
+// A message: query.go runs a simple Query, and block.go a statement in a transaction block. A
+// batch of the extended protocol is gathered by extended.go, resolved by batch.go with
+// prepared.go, and sent by emit.go. resolve.go finds the shards of a plan. execute.go has
+// PREPARE and EXECUTE in SQL.
 //
 // The transaction: transaction.go joins shards to it and ends it; snapshot.go gives its reads one
 // snapshot, and clock.go one time; waits.go says what it waits for, and doubt.go what has become
