@@ -133,7 +133,7 @@ func TestSchema(t *testing.T) {
 		v                        planner.Volatility
 	}
 	for name, want := range map[string]def{"id": {}, "n": {has: true}, "t": {has: true, v: planner.Stable}, "u": {has: true, v: planner.Volatile},
-		"s": {has: true, sequence: true, v: planner.Volatile}, "i": {has: true, sequence: true}, "g": {has: true, generated: true}} {
+		"s": {has: true, sequence: true, v: planner.Volatile}, "i": {has: true, sequence: true, v: planner.Volatile}, "g": {has: true, generated: true}} {
 		col := table.Columns[table.Column(name)]
 		if got := (def{col.HasDefault, col.Sequence, col.Generated, col.Default}); got != want {
 			t.Errorf("column %s: %+v, want %+v", name, got, want)
