@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/shardgate/shardgate/bench/link"
 )
@@ -102,11 +103,11 @@ func (t *taps) set(f func(shard int, m link.Message) (link.Place, func())) {
 	t.now.Store(&f)
 }
 
-// arm has do called once, at the message. disarm ends that, waits for the end of do, and
-// says whether it was called.
+// arm has do called once, at the message. disarm ends that, waits for the end of do where the
+// message has come, and says whether it was called.
 func (t *taps) arm(at target, place link.Place, do func(link.Message)) (disarm func() bool) {
-	var mu sync.Mutex // held while something is done
-	seen, struck := 0, false
+	var mu sync.Mutex
+	seen, struck := 0, make(chan struct{})
 	t.set(func(shard int, m link.Message) (link.Place, func()) {
 		if shard != at.shard || m.ToServer != at.toServer || gist(m) != at.gist {
 			return "", nil
@@ -118,16 +119,23 @@ func (t *taps) arm(at target, place link.Place, do func(link.Message)) (disarm f
 			return "", nil
 		}
 		return place, func() {
-			mu.Lock()
-			defer mu.Unlock()
-			struck = true
+			defer close(struck)
 			do(m)
 		}
 	})
 	return func() bool {
 		t.set(nil)
 		mu.Lock()
-		defer mu.Unlock()
-		return struck
+		came := seen > at.n
+		mu.Unlock()
+		if !came {
+			return false
+		}
+		select {
+		case <-struck:
+			return true
+		case <-time.After(answerTimeout):
+			return false // the message could not be passed on
+		}
 	}
 }
