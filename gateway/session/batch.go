@@ -182,8 +182,8 @@ func (s *Session) resolveBind(st *step) *wire.Error {
 		p.level = len(s.tx.prelude)
 	}
 	if c, ok := prep.st.Node.(*planner.Control); ok {
-		if len(s.bind.Params) > 0 {
-			return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires 0", len(s.bind.Params), s.bind.Statement)
+		if e := s.bindsDeclared(prep); e != nil {
+			return e
 		}
 		if c.Kind == planner.Show {
 			if err := checkShowFormats(s.bind.ResultFormats); err != nil {
@@ -221,6 +221,15 @@ func (s *Session) forgetPortals() {
 		}
 	}
 	clear(s.portals)
+}
+
+// bindsDeclared refuses a Bind with more parameters or fewer than were declared for a statement
+// that has no use for any.
+func (s *Session) bindsDeclared(prep *prepared) *wire.Error {
+	if n := len(s.bind.Params); n != len(prep.oids) {
+		return wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d", n, s.bind.Statement, len(prep.oids))
+	}
+	return nil
 }
 
 // placePortal finds the shards of a portal by its parameters.

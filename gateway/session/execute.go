@@ -180,8 +180,8 @@ func (p *prepared) types() []uint32 {
 
 // bindExecuted makes the Bind of an EXECUTE one of the statement that is executed.
 func (s *Session) bindExecuted(c *planner.Control, outer *prepared, st *step) (*prepared, *wire.Error) {
-	if n := len(s.bind.Params); n > 0 {
-		return nil, wire.Errorf(wire.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires 0", n, s.bind.Statement)
+	if e := s.bindsDeclared(outer); e != nil {
+		return nil, e
 	}
 	prep, err := s.executed(c, outer)
 	if err != nil {
