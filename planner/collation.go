@@ -46,11 +46,7 @@ func (g *gatherer) mentionsCollations(b *block, around bool) bool {
 	if around {
 		sel = g.stmt
 	}
-	found := false
-	eachMessageBelow(sel, func(m protoMessage) {
-		_, is := m.Interface().(*pg.CollateClause)
-		found = found || is
-	})
+	found := hasCollate(sel.ProtoReflect())
 	w := g.a.wanted(sel)
 	for _, u := range g.a.uses {
 		if u.table == nil || u.rte == g.target || !around && !u.rte.block.below(b) {
@@ -76,17 +72,24 @@ func (a *analysis) collations(b *block) (names []string, ok bool) {
 	for _, n := range b.sel.TargetList {
 		v := n.GetResTarget().GetVal()
 		if entry, star := star(v); star {
+			found := false
 			for _, e := range b.lvl.rtes {
 				if entry != "" && e.name != entry {
 					continue
 				}
 				of, ok := a.entryCollations(b, e)
-				if !ok || len(b.lvl.merged) > 0 {
+				if !ok || len(b.lvl.merged) > 0 || b.lvl.hidden {
 					return nil, false
 				}
-				names = append(names, of...)
+				names, found = append(names, of...), true
+			}
+			if !found { // an entry of a query around
+				return nil, false
 			}
 			continue
+		}
+		if f := v.GetAIndirection().GetIndirection(); len(f) > 0 && f[len(f)-1].GetAStar() != nil {
+			return nil, false // several columns
 		}
 		name, ok := a.collation(b, v)
 		if f := v.GetFuncCall(); !ok && f != nil && a.builtin(f) != "" {
@@ -202,10 +205,7 @@ func (a *analysis) commonCollation(b *block, exprs []*pg.Node) (name string, ok 
 		if v == nil {
 			continue
 		}
-		eachMessageBelow(v, func(m protoMessage) {
-			_, is := m.Interface().(*pg.CollateClause)
-			explicit = explicit || is
-		})
+		explicit = explicit || hasCollate(v.ProtoReflect())
 		of, ok := a.collation(b, v)
 		if !ok || of != "" && name != "" && of != name {
 			return "", false
@@ -213,6 +213,15 @@ func (a *analysis) commonCollation(b *block, exprs []*pg.Node) (name string, ok 
 		name = cmp.Or(name, of)
 	}
 	return name, name == "" || !explicit
+}
+
+// hasCollate says whether there is a COLLATE in an expression or a query.
+func hasCollate(m protoMessage) (found bool) {
+	eachMessage(m, func(m protoMessage) {
+		_, is := m.Interface().(*pg.CollateClause)
+		found = found || is
+	})
+	return found
 }
 
 // columnCollation is the collation of a column that a query refers to.
@@ -279,20 +288,29 @@ func (a *analysis) entryCollations(b *block, e *rte) (names []string, ok bool) {
 
 // subselect is the subquery in a query's FROM that an entry is, or nil.
 func (a *analysis) subselect(b *block, e *rte) (found *pg.RangeSubselect) {
+	if !slices.Contains(b.lvl.rtes, e) {
+		return nil
+	}
+	several := false
 	for _, n := range b.sel.FromClause {
 		eachMessageBelow(n, func(m protoMessage) {
 			s, ok := m.Interface().(*pg.RangeSubselect)
 			if x := a.blocks[s.GetSubquery().GetSelectStmt()]; ok && e.name != "" && s.GetAlias().GetAliasname() == e.name && x != nil && x.parent == b {
+				several = several || found != nil // one of them in a join with an alias
 				found = s
 			}
 		})
+	}
+	if several {
+		return nil
 	}
 	return found
 }
 
 // mergedCollations are those of the columns of a set operation: one other than the
-// database's counts for more than that.
+// database's counts for more than that, as long as there is no COLLATE.
 func (a *analysis) mergedCollations(b *block) (names []string, ok bool) {
+	explicit := hasCollate(b.sel.ProtoReflect())
 	left, ok1 := a.collations(a.blocks[b.sel.Larg])
 	right, ok2 := a.collations(a.blocks[b.sel.Rarg])
 	names = slices.Clone(left)
@@ -300,6 +318,8 @@ func (a *analysis) mergedCollations(b *block) (names []string, ok bool) {
 		switch {
 		case i >= len(names):
 			names = append(names, name)
+		case explicit && name != names[i]:
+			return nil, false
 		case names[i] == "":
 			names[i] = name
 		case name != "" && name != names[i]:
