@@ -86,10 +86,11 @@ type analysis struct {
 	casts  []edit // see tabular
 
 	// What has been found out before.
-	texts      map[*pg.Node]exprRange  // see exprText
-	canonicals map[*pg.Node]string     // see canonical
-	sharded    map[*pg.SelectStmt]bool // see within
-	mentions   map[string]mentions     // see mentioned
+	texts      map[*pg.Node]exprRange      // see exprText
+	canonicals map[*pg.Node]string         // see canonical
+	sharded    map[*pg.SelectStmt]bool     // see within
+	rowsOf     map[*pg.SelectStmt][]string // the collations of queries that stand for rows of others, see standIns
+	mentions   map[string]mentions         // see mentioned
 }
 
 // obstacles are what keeps a statement from being run on several shards, or makes more of it

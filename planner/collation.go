@@ -64,6 +64,8 @@ func (a *analysis) collations(b *block) (names []string, ok bool) {
 	switch {
 	case b == nil:
 		return nil, false
+	case a.rowsOf[b.sel] != nil:
+		return a.rowsOf[b.sel], true
 	case b.sel.Larg != nil:
 		return a.mergedCollations(b)
 	case len(b.sel.ValuesLists) > 0:
@@ -277,10 +279,14 @@ func (a *analysis) plainFunction(b *block, name string) bool {
 
 // entryCollations are the collations of the columns of an entry of a query's FROM.
 func (a *analysis) entryCollations(b *block, e *rte) (names []string, ok bool) {
-	if e.table == nil {
+	t := e.table
+	if i := slices.IndexFunc(a.uses, func(u use) bool { return u.rte == e }); t == nil && i >= 0 { // local, or a view
+		t = a.uses[i].table
+	}
+	if t == nil {
 		return a.collations(a.blocks[a.subselect(b, e).GetSubquery().GetSelectStmt()])
 	}
-	for _, c := range e.table.Columns {
+	for _, c := range t.Columns {
 		names = append(names, c.Collation)
 	}
 	return names, true

@@ -36,8 +36,8 @@
 // the key; change.go, with once.go, what is changed by rows from elsewhere, and copies.go
 // what one copy of a reference table is changed by for all; given.go has the defaults that
 // rows are given, insertselect.go and createas.go what stores the rows of a query; merge.go
-// MERGE; copy.go COPY. with.go is about WITH that changes rows, and steps.go and stepsafe.go
-// run one statement as several.
+// MERGE; copy.go COPY. with.go is about WITH that changes rows, and steps.go, stepsafe.go
+// and stepcollation.go run one statement as several.
 //
 // The rest. ddl.go, createtable.go, altertable.go and constraints.go plan changes of the
 // schema, utility.go what is about the session or a server, prepare.go PREPARE and EXECUTE,

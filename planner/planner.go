@@ -75,6 +75,13 @@ func (p *Parsed) Plan(lits []sqltext.Literal, env *Env) (*Statement, error) {
 	return p.inSteps(st, err, lits, env)
 }
 
+func newAnalysis(env *Env, text string, stmt *pg.Node, lits []sqltext.Literal) *analysis {
+	return &analysis{env: env, text: text, stmt: stmt, lits: lits,
+		paramNodes: map[*pg.ParamRef]family{}, paramRefs: map[int][]*pg.ParamRef{},
+		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}, entries: map[*pg.ColumnRef]*rte{}, rows: map[*pg.ColumnRef]*rte{},
+		targets: map[*pg.ColumnRef]*pg.ResTarget{}}
+}
+
 // plan is Plan of a text in which views may have been expanded.
 func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *Statement, err error) {
 	if len(p.tree.Stmts) > 1 {
@@ -83,10 +90,8 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	if len(p.tree.Stmts) == 0 {
 		return &Statement{Node: &Control{Kind: Empty}}, nil
 	}
-	a := &analysis{env: env, text: p.text, stmt: p.tree.Stmts[0].Stmt, lits: lits, expansion: x, names: p.names,
-		paramNodes: map[*pg.ParamRef]family{}, paramRefs: map[int][]*pg.ParamRef{},
-		texts: map[*pg.Node]exprRange{}, blocks: map[*pg.SelectStmt]*block{}, columns: map[*pg.ColumnRef]column{}, entries: map[*pg.ColumnRef]*rte{}, rows: map[*pg.ColumnRef]*rte{},
-		targets: map[*pg.ColumnRef]*pg.ResTarget{}}
+	a := newAnalysis(env, p.text, p.tree.Stmts[0].Stmt, lits)
+	a.expansion, a.names = x, p.names
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(viewsUsed); ok {

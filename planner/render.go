@@ -122,9 +122,12 @@ func (r *renderer) node(n Node) {
 			for i := range n.Steps {
 				st := &n.Steps[i]
 				r.line("step %d%s%s: %s", i+1, when(i == n.Main, ", the answer"), when(st.Shape != nil, ", rows kept"), r.sql(st.Text))
-				if i < len(r.parts) {
-					r.below(func() { r.notes(r.parts[i]) })
-				}
+				r.below(func() {
+					r.collations(st.Collations)
+					if i < len(r.parts) {
+						r.notes(r.parts[i])
+					}
+				})
 			}
 		})
 	case *CopyIn:

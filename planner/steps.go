@@ -37,6 +37,8 @@ type Step struct {
 	// Shape is a query with the columns of the step's rows, which is not run; nil where no
 	// step takes any.
 	Shape SQL
+	// Collations are those of the rows' columns, as in Part; nil where all are the database's.
+	Collations []string
 	// Whole says that all columns of the rows are read, Names which ones if not.
 	Whole   bool
 	Names   map[string]bool
@@ -61,6 +63,9 @@ type piece struct {
 	self   bool // it is a recursive query
 	// late says that it changes rows, or reads what pieces return that do; see arrange.
 	late bool
+	// names and collations are those of the columns that an item gives; nil where they
+	// aren't known, collations also where all are the database's.
+	names, collations []string
 }
 
 // stepper plans Steps.
@@ -120,7 +125,7 @@ func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
 		return nil, undivided()
 	}
 	s := &stepper{a: a, nested: map[string]bool{}}
-	for _, f := range []func(*pg.Node) *Refusal{s.divide, s.resolve, s.plain, s.times, s.arrange, s.separate} {
+	for _, f := range []func(*pg.Node) *Refusal{s.divide, s.resolve, s.plain, s.times, s.arrange, s.collate, s.separate} {
 		if r := f(n); r != nil {
 			return nil, r
 		}
@@ -144,7 +149,7 @@ func (a *analysis) steps(n *pg.Node) (*Steps, *Refusal) {
 		} else {
 			step.Name = p.cte.Ctename
 			if step.Whole, step.Names = s.read(p); step.Whole || step.Names != nil {
-				step.Shape = s.shape(p, withOf(n))
+				step.Shape, step.Collations = s.shape(p, withOf(n)), p.collations
 			}
 		}
 		out.Steps = append(out.Steps, step)
@@ -444,14 +449,11 @@ func (s *stepper) readBefore(p *piece, earlier []*piece) *Refusal {
 			continue
 		}
 		u := s.a.uses[slices.IndexFunc(s.a.uses, func(u use) bool { return u.rv == rv })]
-		if p.w.collated(u) {
-			return ownTypes()
-		}
 		text := own(selectColumns(p.w.columns(t, u), t, rv))
 		i := slices.IndexFunc(s.before, func(b Step) bool { return b.Text[0].Own == text[0].Own })
 		if i < 0 {
 			i = len(s.before)
-			s.before = append(s.before, Step{Name: t.String(), Text: text, Shape: text, Whole: true})
+			s.before = append(s.before, Step{Name: t.String(), Text: text, Shape: text, Whole: true, Collations: p.w.collations(u)})
 		}
 		if r := s.replace(p, rv, i); r != nil {
 			return r

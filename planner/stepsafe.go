@@ -10,7 +10,7 @@ import (
 // which all parts see one snapshot.
 
 // plain checks what a text of its own could change: functions that see what has been
-// changed before, and collations, which arrays don't have.
+// changed before. It notes what the pieces use.
 func (s *stepper) plain(n *pg.Node) *Refusal {
 	var r *Refusal
 	several := changesIn(withOf(n))
@@ -29,9 +29,6 @@ func (s *stepper) plain(n *pg.Node) *Refusal {
 			}
 		}
 	})
-	if r != nil {
-		return r
-	}
 	for _, p := range s.pieces {
 		for _, rv := range append(slices.Clone(p.reads), p.target) {
 			if rv == nil {
@@ -46,40 +43,13 @@ func (s *stepper) plain(n *pg.Node) *Refusal {
 		}
 	}
 	for _, p := range s.pieces {
-		p.w = s.a.wanted(withoutWith(p.stmt))
+		whole := p.stmt
 		if p.cte == nil {
-			break
+			whole = withoutWith(p.stmt)
 		}
-		gives := p.gives()
-		eachMessageBelow(gives, func(m protoMessage) {
-			if _, ok := m.Interface().(*pg.CollateClause); ok {
-				r = ownTypes()
-			}
-		})
-		w := s.a.wanted(gives)
-		for _, u := range s.a.uses {
-			if (u.rv == p.target || slices.Contains(p.reads, u.rv)) && w.collated(u) {
-				r = ownTypes()
-			}
-		}
+		p.w = s.a.wanted(whole)
 	}
 	return r
-}
-
-// gives is what the values that a piece returns are made of: its list of RETURNING where
-// that is of tables' columns, or all of it.
-func (p *piece) gives() *pg.Node {
-	from := append(slices.Clone(p.stmt.GetUpdateStmt().GetFromClause()), p.stmt.GetDeleteStmt().GetUsingClause()...)
-	if p.target == nil || p.stmt.GetMergeStmt() != nil || slices.ContainsFunc(from, func(n *pg.Node) bool { return n.GetRangeVar() == nil }) {
-		return withoutWith(p.stmt)
-	}
-	list := slices.Concat(p.stmt.GetInsertStmt().GetReturningList(), p.stmt.GetUpdateStmt().GetReturningList(), p.stmt.GetDeleteStmt().GetReturningList())
-	return &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: &pg.SelectStmt{TargetList: list}}}
-}
-
-// collated says whether values of a column with a collation of its own may be used.
-func (w *wanted) collated(u use) bool {
-	return u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool { return u.table.Columns[u.table.Column(name)].Collation != "" })
 }
 
 // acted are the tables of which rows may change when those of a table do, by foreign keys.

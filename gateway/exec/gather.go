@@ -453,9 +453,9 @@ func (p *GatheredPart) collated() (list string, columns []string) {
 }
 
 // collate is the COLLATE of column i, where the plan names a collation for it and its type
-// has any: text, bpchar, varchar.
+// has any: name, text, bpchar, varchar.
 func collate(collations []string, types []uint32, i int) string {
-	if i >= len(collations) || collations[i] == "" || !slices.Contains([]uint32{25, 1042, 1043}, types[i]) {
+	if i >= len(collations) || collations[i] == "" || !slices.Contains([]uint32{19, 25, 1042, 1043}, types[i]) {
 		return ""
 	}
 	return " COLLATE " + collations[i]

@@ -45,6 +45,10 @@ func (p *StepRows) Check() *wire.Error {
 			return wire.Errorf(wire.FeatureNotSupported, "column \"%s\" of %s is of a type whose values can't be brought to other shards yet", p.names[i], p.Step.Name).
 				WithHint("Return other columns, or cast it to text.")
 		}
+		if p.as(i).Type != "" && i < len(p.Step.Collations) && p.Step.Collations[i] != "" {
+			return wire.Errorf(wire.FeatureNotSupported, "column \"%s\" of %s is of a type whose values can't be brought to other shards with the collation %s yet", p.names[i], p.Step.Name, p.Step.Collations[i]).
+				WithHint("Return other columns, or cast it to text.")
+		}
 	}
 	return nil
 }
@@ -70,18 +74,19 @@ func (w *Passed) AppendSource(dst []byte, step int) []byte {
 	p := w.from[step]
 	w.used = append(w.used, step)
 	var names, arrayed, given, items []string
-	cast := false
+	changed := false
 	for n, i := range p.columns() {
 		w.OIDs = append(w.OIDs, arrays[p.types[i]])
 		name := planner.QuoteIdent(p.names[i])
 		names = append(names, name)
 		arrayed = append(arrayed, fmt.Sprintf("pg_catalog.unnest($%d)", len(w.OIDs)))
 		given = append(given, fmt.Sprintf("c%d", n+1))
-		items = append(items, p.as(i).Receive(given[n])+" AS "+name)
-		cast = cast || p.as(i).Type != ""
+		item := p.as(i).Receive(given[n]) + collate(p.Step.Collations, p.types, i)
+		items = append(items, item+" AS "+name)
+		changed = changed || item != given[n]
 	}
 	list, all := "*", strings.Join(names, ", ")
-	if cast {
+	if changed {
 		list, all = strings.Join(items, ", "), strings.Join(given, ", ")
 	} else if slices.Sort(names); len(slices.Compact(names)) == len(arrayed) {
 		list = all
