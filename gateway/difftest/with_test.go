@@ -10,7 +10,7 @@ import (
 )
 
 // mostWithRefused is as mostChangesRefused, of WITH: several items may change one table.
-const mostWithRefused = 0.4
+const mostWithRefused = 0.2
 
 // TestWith compares what random statements with items of WITH that change rows answer and
 // leave behind.
@@ -61,8 +61,8 @@ func (g *generator) changingItem(targets *[]string) string {
 	return name + " AS (" + sql + ")"
 }
 
-// plainChange draws an UPDATE or DELETE, with columns of the target in RETURNING if they are
-// wanted.
+// plainChange draws an UPDATE or DELETE, with columns of the target, and expressions of such,
+// in RETURNING if they are wanted.
 func (g *generator) plainChange(targets *[]string, returning bool) (string, *relation) {
 	name := pick(g, *targets...)
 	*targets = slices.DeleteFunc(*targets, func(s string) bool { return s == name })
@@ -87,7 +87,11 @@ func (g *generator) plainChange(targets *[]string, returning bool) (string, *rel
 	for i := range 1 + g.below(4) {
 		c := pick(g, r.columns...)
 		as := fmt.Sprintf("c%d", i+1)
-		list = append(list, c.sql+" AS "+as)
+		value := c.sql
+		if g.oneIn(3) {
+			value = g.expression(c.kind, own, 2)
+		}
+		list = append(list, value+" AS "+as)
 		out.columns = append(out.columns, column{name: as, kind: c.kind, values: c.values})
 	}
 	return sql + " RETURNING " + strings.Join(list, ", "), out
