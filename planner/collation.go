@@ -20,10 +20,36 @@ func (a *analysis) collates(n *pg.Node) bool {
 			found = found || !collatesDefault(v)
 		case *pg.ColumnRef:
 			col, ok := a.columns[v]
-			found = found || !ok || col.rte.table.Columns[col.n].Collation != ""
+			found = found || !ok || a.env.Schema.collated(&col.rte.table.Columns[col.n])
+		}
+	})
+	return found || a.castsCollated(n.ProtoReflect())
+}
+
+// collated says whether a column, or a part of its values, may have another collation than the
+// database's.
+func (s *Schema) collated(c *Column) bool { return c.Collation != "" || s.Collated[c.Type] != "" }
+
+// castsCollated says whether there is a cast to a type that brings a collation of its own.
+func (a *analysis) castsCollated(m protoMessage) (found bool) {
+	eachMessage(m, func(m protoMessage) {
+		if c, is := m.Interface().(*pg.TypeCast); is {
+			found = found || a.collatedType(c.TypeName)
 		}
 	})
 	return found
+}
+
+// collatedType says whether a type is one of the user's with a collation of its own, or name,
+// which has another as a column than as what a value was cast to.
+func (a *analysis) collatedType(t *pg.TypeName) bool {
+	is := unqualified(t.GetNames())
+	for _, name := range a.env.Schema.Collated {
+		if name == is {
+			return true
+		}
+	}
+	return is == "name"
 }
 
 // collatesDefault says whether a COLLATE names the database's collation.
@@ -46,14 +72,14 @@ func (g *gatherer) mentionsCollations(b *block, around bool) bool {
 	if around {
 		sel = g.stmt
 	}
-	found := hasCollate(sel.ProtoReflect())
+	found := hasCollate(sel.ProtoReflect()) || g.a.castsCollated(sel.ProtoReflect())
 	w := g.a.wanted(sel)
 	for _, u := range g.a.uses {
 		if u.table == nil || u.rte == g.target || !around && !u.rte.block.below(b) {
 			continue
 		}
 		for _, name := range w.columns(u.table, u) {
-			found = found || u.table.Columns[u.table.Column(name)].Collation != ""
+			found = found || g.a.env.Schema.collated(&u.table.Columns[u.table.Column(name)])
 		}
 	}
 	return found
@@ -149,6 +175,8 @@ func (a *analysis) collation(b *block, v *pg.Node) (name string, ok bool) {
 	case *pg.Node_TypeCast:
 		if t := x.TypeCast.TypeName; numberType(t) != 0 || slices.Contains(dateTypes, typeOID(t)) {
 			return "", true
+		} else if a.collatedType(t) {
+			return "", false
 		}
 		return a.collation(b, x.TypeCast.Arg)
 	case *pg.Node_SubLink:

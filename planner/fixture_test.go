@@ -203,6 +203,7 @@ func fixtureSchema() *Schema {
 		"audit_trigger": {User: true, Volatility: Volatile, Tables: true}, "plain_trigger": {User: true, Volatility: Volatile},
 	}
 	s := NewSchema(1, tables, functions, rules)
+	s.Collated = map[uint32]string{90050: "loose"}
 	s.Carried = map[uint32]Carried{columnTypes["mood"]: carriedTypes["mood"], columnTypes["int4[]"]: carriedTypes["int4[]"]}
 	s.Unseen = map[string]bool{"plain_trigger": true, "later": true}
 	return s

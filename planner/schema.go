@@ -221,7 +221,11 @@ type Schema struct {
 	// policies and rules call, or that functions called by these do: they run out of the planner's sight.
 	Unseen map[string]bool
 	// Carried says by OID how values of the types travel that are no Column's Scalar.
-	Carried   map[uint32]Carried
+	Carried map[uint32]Carried
+	// Collated are the names, by OID, of the user's domains with a collation of their own, and of
+	// composites with columns that have one: what is cast to the one, or a part of the other,
+	// has a collation of which a statement says nothing.
+	Collated  map[uint32]string
 	tables    map[string]map[string]*Table
 	functions map[string]Function
 	rules     Rules

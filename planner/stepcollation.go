@@ -29,12 +29,14 @@ func (s *stepper) collate(*pg.Node) *Refusal {
 // database's.
 func (s *stepper) mentionsCollations(p *piece) bool {
 	gives := p.gives()
-	if hasCollate(gives.ProtoReflect()) || slices.ContainsFunc(p.after, func(i int) bool { return mixed(s.pieces[i].collations) }) {
+	if hasCollate(gives.ProtoReflect()) || s.a.castsCollated(gives.ProtoReflect()) || slices.ContainsFunc(p.after, func(i int) bool { return mixed(s.pieces[i].collations) }) {
 		return true
 	}
 	w := s.a.wanted(gives)
 	return slices.ContainsFunc(s.a.uses, func(u use) bool {
-		return (u.rv == p.target || slices.Contains(p.reads, u.rv)) && mixed(w.collations(u))
+		return (u.rv == p.target || slices.Contains(p.reads, u.rv)) && u.table != nil && slices.ContainsFunc(w.columns(u.table, u), func(name string) bool {
+			return s.a.env.Schema.collated(&u.table.Columns[u.table.Column(name)])
+		})
 	})
 }
 

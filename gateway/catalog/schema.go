@@ -203,7 +203,25 @@ func (c *reading) loadSchema(home *pool.Conn, version int64) (*planner.Schema, e
 		schema.Namespaces[string(row[0])] = true
 	}
 	schema.Carried = carried
+	if schema.Collated, err = loadCollated(home); err != nil {
+		return nil, err
+	}
 	return schema, nil
+}
+
+// loadCollated reads planner.Schema's Collated. 100 is the database's collation.
+func loadCollated(home *pool.Conn) (map[uint32]string, error) {
+	res, err := home.QueryTimeout(`SELECT oid, typname FROM pg_catalog.pg_type t WHERE oid >= 16384 AND (typtype = 'd' AND typcollation NOT IN (0, 100)
+		OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+			WHERE c.oid = t.typrelid AND c.relkind = 'c' AND NOT a.attisdropped AND a.attcollation NOT IN (0, 100)))`, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("reading types: %w", err)
+	}
+	types := map[uint32]string{}
+	for _, row := range res.Rows {
+		types[number(row[0])] = string(row[1])
+	}
+	return types, nil
 }
 
 // loadCarried reads how values of the types travel that are no planner.Column's Scalar.
