@@ -32,6 +32,9 @@ func (s *Schema) collated(c *Column) bool { return c.Collation != "" || s.Collat
 
 // castsCollated says whether there is a cast to a type that brings a collation of its own.
 func (a *analysis) castsCollated(m protoMessage) (found bool) {
+	if len(a.env.Schema.Collated) == 0 {
+		return false
+	}
 	eachMessage(m, func(m protoMessage) {
 		if c, is := m.Interface().(*pg.TypeCast); is {
 			found = found || a.collatedType(c.TypeName)
@@ -40,16 +43,14 @@ func (a *analysis) castsCollated(m protoMessage) (found bool) {
 	return found
 }
 
-// collatedType says whether a type is one of the user's with a collation of its own, or name,
-// which has another as a column than as what a value was cast to.
+// collatedType says whether a type is one of the user's with a collation of its own.
 func (a *analysis) collatedType(t *pg.TypeName) bool {
-	is := unqualified(t.GetNames())
 	for _, name := range a.env.Schema.Collated {
-		if name == is {
+		if name == unqualified(t.GetNames()) {
 			return true
 		}
 	}
-	return is == "name"
+	return false
 }
 
 // collatesDefault says whether a COLLATE names the database's collation.

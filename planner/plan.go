@@ -45,6 +45,9 @@ type Statement struct {
 	// such text, or the plan sees to it.
 	Clock bool
 	Timed SQL
+	// Guarded says that it has conditions joined by AND, of which PostgreSQL may not come to
+	// evaluate the one that pins a key.
+	Guarded bool
 	// Asked are the calls in it that the gateway answers; nil without one. The statement
 	// is run by Asked.Text, and this plan is not used.
 	Asked *Asked

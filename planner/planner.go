@@ -123,6 +123,7 @@ func (p *Parsed) plan(lits []sqltext.Literal, env *Env, x *expansion) (st *State
 	st.HoldsSession = st.HoldsSession || a.hold
 	st.SessionLock = a.sessionLock
 	st.NeedsParamTypes = a.uncertain
+	st.Guarded = joinsByAnd(a.stmt)
 	a.asksForTime(st)
 	a.ask(st)
 	if a.given != nil {

@@ -78,3 +78,12 @@ func withoutWith(n *pg.Node) *pg.Node {
 func changesIn(w *pg.WithClause) bool {
 	return slices.ContainsFunc(w.Ctes, func(c *pg.Node) bool { return targetOf(c.GetCommonTableExpr().Ctequery) != nil })
 }
+
+// joinsByAnd says whether a statement has conditions joined by AND.
+func joinsByAnd(n *pg.Node) (found bool) {
+	eachMessageBelow(n, func(m protoMessage) {
+		b, is := m.Interface().(*pg.BoolExpr)
+		found = found || is && b.Boolop == pg.BoolExprType_AND_EXPR
+	})
+	return found
+}

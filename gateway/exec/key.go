@@ -22,6 +22,8 @@ type Values struct {
 	// ASCIIOnly says that text beyond ASCII comes in another encoding than the
 	// server's.
 	ASCIIOnly bool
+	// Guarded is the statement's.
+	Guarded bool
 	// Hash asks a shard for the hash of a value that can't be read here. value is
 	// in text form unless binary; from is the OID of its type, 0 if the key's own.
 	Hash func(t shardmap.KeyType, typmod int32, value []byte, binary bool, from uint32) (uint64, *wire.Error)
@@ -67,12 +69,23 @@ func (v *Values) Slot(p *planner.Pin, key []planner.Value) (slot shardmap.Slot, 
 			typmod = p.Table.KeyTypmod(i)
 		}
 		h, null, err := v.hash(p.Types[i], typmod, value)
+		if err != nil && v.Guarded && value.Source == planner.Computed && !p.Stores && ofValue(err) {
+			// No row has such a key. Who runs the statement says what is wrong with it, if
+			// that is ever evaluated.
+			return 0, true, nil
+		}
 		if null || err != nil {
 			return 0, null, err
 		}
 		hash = combine(len(key), hash, h)
 	}
 	return shardmap.SlotOf(hash), false, nil
+}
+
+// ofValue says whether an error is about the values in an expression: a data exception, one
+// that a function raises, or a parameter of the configuration that is not there.
+func ofValue(e *wire.Error) bool {
+	return strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "P0") || e.Code == "42704"
 }
 
 // combine adds the hash of a value to that of the values before it, of a key of n values.

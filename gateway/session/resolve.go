@@ -17,7 +17,7 @@ import (
 func (s *Session) resolve(st *planner.Statement, text []byte, lits []sqltext.Literal, bind *wire.Bind) (planner.Node, []int, error) {
 	v := &s.values
 	v.Text, v.Literals = st.Source(text, lits)
-	v.Bind, v.ASCIIOnly = bind, s.asciiOnly()
+	v.Bind, v.ASCIIOnly, v.Guarded = bind, s.asciiOnly(), st.Guarded
 	if x, ok := st.Node.(*planner.Explain); ok {
 		v.Text, v.Literals = x.Statement(text, lits)
 	}
