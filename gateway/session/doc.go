@@ -16,9 +16,10 @@
 // prepared.go, and sent by emit.go. resolve.go finds the shards of a plan. execute.go has
 // PREPARE and EXECUTE in SQL.
 //
-// The transaction: transaction.go joins shards to it and ends it; snapshot.go gives its reads one
-// snapshot, and clock.go one time; waits.go says what it waits for, and doubt.go what has become
-// of one in doubt. settings.go and ownsettings.go are about the client's SET.
+// The transaction: transaction.go joins shards to it and ends it; control.go carries out the
+// statements about it, and about the session; snapshot.go gives its reads one snapshot, and
+// clock.go one time; waits.go says what it waits for, and doubt.go what has become of one in
+// doubt. settings.go and ownsettings.go are about the client's SET.
 //
 // A plan that is more than a text for shards, by its name in package planner: gather.go, with
 // change.go for one that changes a table and cursor.go for one that is read bit by bit; ordered.go,
