@@ -32,9 +32,6 @@ func (s *Schema) collated(c *Column) bool { return c.Collation != "" || s.Collat
 
 // castsCollated says whether there is a cast to a type that brings a collation of its own.
 func (a *analysis) castsCollated(m protoMessage) (found bool) {
-	if len(a.env.Schema.Collated) == 0 {
-		return false
-	}
 	eachMessage(m, func(m protoMessage) {
 		if c, is := m.Interface().(*pg.TypeCast); is {
 			found = found || a.collatedType(c.TypeName)
@@ -43,14 +40,33 @@ func (a *analysis) castsCollated(m protoMessage) (found bool) {
 	return found
 }
 
-// collatedType says whether a type is one of the user's with a collation of its own.
+// collatedType says whether a type has a collation of its own: one of the user's, or name.
 func (a *analysis) collatedType(t *pg.TypeName) bool {
 	for _, name := range a.env.Schema.Collated {
 		if name == unqualified(t.GetNames()) {
 			return true
 		}
 	}
-	return false
+	return unqualified(t.GetNames()) == "name"
+}
+
+// collatedTypes are text, varchar, bpchar and name.
+var collatedTypes = []uint32{25, 1043, 1042, 19}
+
+// nameCollation is the collation of a cast to name: that of its type, which is C, for a constant
+// or a parameter, while a column keeps its own.
+func (a *analysis) nameCollation(b *block, arg *pg.Node) (name string, ok bool) {
+	switch {
+	case arg.GetAConst() != nil, arg.GetParamRef() != nil:
+		return "", true
+	case arg.GetColumnRef() == nil:
+		return "", false
+	}
+	if col, known := a.columns[arg.GetColumnRef()]; !known || !slices.Contains(collatedTypes, col.rte.table.Columns[col.n].Type) {
+		return "", false
+	}
+	name, ok = a.columnCollation(b, arg)
+	return cmp.Or(name, `pg_catalog."default"`), ok
 }
 
 // collatesDefault says whether a COLLATE names the database's collation.
@@ -176,6 +192,8 @@ func (a *analysis) collation(b *block, v *pg.Node) (name string, ok bool) {
 	case *pg.Node_TypeCast:
 		if t := x.TypeCast.TypeName; numberType(t) != 0 || slices.Contains(dateTypes, typeOID(t)) {
 			return "", true
+		} else if unqualified(t.GetNames()) == "name" {
+			return a.nameCollation(b, x.TypeCast.Arg)
 		} else if a.collatedType(t) {
 			return "", false
 		}

@@ -331,6 +331,10 @@ func (a *analysis) changesAlone(c *changed) (r *Refusal) {
 			}
 		case *pg.CollateClause:
 			r = nestedDML()
+		case *pg.TypeCast:
+			if a.collatedType(v.TypeName) {
+				r = ownTypes()
+			}
 		case *pg.ColumnRef: // what it is a part of may be of any type, but of its collation
 			if x, ok := a.columns[v]; ok && x.rte.table.Columns[x.n].Collation != "" {
 				r = ownTypes()
